@@ -1,0 +1,79 @@
+"""The five job kinds: what goes in (a spec), what comes out (a result), and the registry of both.
+
+A new kind is a module here, a handler in `dockbus_workers.handlers`, and one line in each registry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from dockbus.errors import InvalidSpec
+from dockbus.jobs.base import LABEL_JOB, LABEL_KEEP, LABEL_SPEC, Kind, ResultModel, SpecModel
+from dockbus.jobs.build import Build, BuildResult
+from dockbus.jobs.cleanup import Cleanup, CleanupItem, CleanupResult
+from dockbus.jobs.pull import Pull, PullResult
+from dockbus.jobs.run import Run, RunResult
+from dockbus.jobs.scan import Scan, ScanResult, Severity, Vulnerability
+
+Spec = Annotated[Pull | Build | Run | Scan | Cleanup, Field(discriminator="kind")]
+Result = Annotated[
+    PullResult | BuildResult | RunResult | ScanResult | CleanupResult, Field(discriminator="kind")
+]
+
+
+@dataclass(frozen=True)
+class KindInfo:
+    """What the bus needs to know of a kind."""
+
+    spec: type[SpecModel]
+    result: type[ResultModel]
+    timeout: int
+    """Seconds one attempt may take where the caller names no timeout."""
+
+
+KINDS: dict[Kind, KindInfo] = {
+    Kind.PULL: KindInfo(Pull, PullResult, 900),
+    Kind.BUILD: KindInfo(Build, BuildResult, 3600),
+    Kind.RUN: KindInfo(Run, RunResult, 3600),
+    Kind.SCAN: KindInfo(Scan, ScanResult, 900),
+    Kind.CLEANUP: KindInfo(Cleanup, CleanupResult, 600),
+}
+
+_spec: TypeAdapter[Spec] = TypeAdapter(Spec)
+_result: TypeAdapter[Result] = TypeAdapter(Result)
+
+
+def parse_spec(text: str | bytes) -> Spec:
+    """The spec in this JSON.
+
+    Raises:
+        InvalidSpec: it is none; every wrong field is named.
+    """
+    try:
+        return _spec.validate_json(text)
+    except ValidationError as error:
+        raise InvalidSpec(explain(error)) from None
+
+
+def parse_result(text: str | bytes) -> Result:
+    """The result in this JSON, as a worker wrote it."""
+    return _result.validate_json(text)
+
+
+def explain(error: ValidationError) -> str:
+    """A validation error in one line: `field: what is wrong; …`."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc'] if part not in list(Kind)) or 'spec'}: "
+        f"{item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors()
+    )
+
+
+__all__ = [
+    "KINDS", "LABEL_JOB", "LABEL_KEEP", "LABEL_SPEC", "Build", "BuildResult", "Cleanup", "CleanupItem",
+    "CleanupResult", "Kind", "KindInfo", "Pull", "PullResult", "Result", "ResultModel", "Run", "RunResult",
+    "Scan", "ScanResult", "Severity", "Spec", "SpecModel", "Vulnerability", "explain", "parse_result", "parse_spec",
+]

@@ -1,0 +1,267 @@
+"""Every setting of dockbus: frozen, grouped by concern, read from the environment once.
+
+`Settings.from_env()` is called in a program's `main` and handed on; nothing else in dockbus looks at
+the environment. A field `url` in the group `redis` is the variable `DOCKBUS_REDIS_URL`; a secret may
+also be given as a file (`DOCKBUS_BUS_KEY_FILE`). A misspelt `DOCKBUS_*` variable is an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from dockbus.errors import SettingsError, near_miss
+
+PREFIX = "DOCKBUS_"
+_FOREIGN = {"DOCKBUS_CI"}  # read by the tests' set-up, not by dockbus
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+def default_data_dir() -> Path:
+    """Where one machine's bus keeps its Redis, key and token: `$XDG_DATA_HOME/dockbus`."""
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "dockbus"
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class RedisSettings(_Group):
+    """Where the bus is."""
+
+    url: str = ""
+    """Redis to use, such as `redis://:password@host:6379/0` or `unix:///path/redis.sock`. Empty: the
+    embedded Redis that `dockbus up` keeps in the data folder."""
+    outage: float = Field(default=60.0, ge=0)
+    """Seconds a worker or producer rides out a Redis that does not answer before it gives up on a call."""
+
+
+class BusSettings(_Group):
+    """What is kept, for how long, and who may put jobs on the bus."""
+
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Folder of the embedded Redis, of the key and of the token. Made on first use, readable by its owner only."""
+    key: SecretStr = SecretStr("")
+    """The secret that signs every job; all producers and workers of a bus share it. Empty: the file `key`
+    in the data folder, which is made on first use where the embedded Redis is used."""
+    result_ttl: int = Field(default=24 * 3600, ge=1)
+    """Seconds a job that succeeded or was canceled stays readable."""
+    failure_ttl: int = Field(default=7 * 24 * 3600, ge=1)
+    """Seconds a job that failed stays readable."""
+    log_lines: int = Field(default=10_000, ge=1)
+    """Newest log lines kept for each job (about; Redis trims in blocks)."""
+    events: int = Field(default=100_000, ge=1)
+    """Newest events kept in the event stream (about; Redis trims in blocks)."""
+
+
+class EngineSettings(_Group):
+    """The Docker Engine that this process talks to."""
+
+    name: Name = "local"
+    """What this Engine is called on the bus."""
+    host: str = ""
+    """Address, such as `unix:///var/run/docker.sock` or `tcp://127.0.0.1:2376`. Empty: `DOCKER_HOST`,
+    else the default socket."""
+    cert_path: str = ""
+    """Folder with `ca.pem`, `cert.pem` and `key.pem` for a TLS Engine. Empty: `DOCKER_CERT_PATH` where
+    `DOCKER_TLS_VERIFY` is set, else no TLS."""
+    timeout: float = Field(default=60.0, gt=0)
+    """Seconds one call may wait for the Engine's next byte."""
+
+
+class ApiSettings(_Group):
+    """The HTTP API."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback exposes the Engine's power to whoever has the token."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Port to listen on."""
+    token: SecretStr = SecretStr("")
+    """Bearer token that every request must carry. Empty: the file `token` in the data folder, made on first use."""
+
+
+class WorkerSettings(_Group):
+    """The worker processes."""
+
+    slots: int = Field(default=4, ge=1, le=256)
+    """Jobs that one worker carries out at the same time."""
+    drain: float = Field(default=30.0, ge=0)
+    """Seconds that running jobs are given to end after SIGTERM, before they go back to their queue."""
+    heartbeat: float = Field(default=15.0, ge=3)
+    """Seconds without a sign of life after which a running job counts as orphaned."""
+    attempts: int = Field(default=3, ge=1)
+    """Times a job is tried in all when it fails for a reason that may pass."""
+
+
+class BuildSettings(_Group):
+    """Builds."""
+
+    root: Path = Path()
+    """Folder under which every build context must lie. Default: the folder the worker was started in."""
+
+
+class ScanSettings(_Group):
+    """The vulnerability scanner."""
+
+    trivy: str = "trivy"
+    """Trivy's program: a name on PATH or a path."""
+    cache_dir: str = ""
+    """Folder of Trivy's vulnerability database. Empty: Trivy's own default."""
+    offline: bool = False
+    """Never fetch the database; scan with the one that is there."""
+
+
+class WatchSettings(_Group):
+    """The Docker-event producer."""
+
+    rules: str = ""
+    """Rule file, or folder of `*.yaml` rule files. Empty: events are published and no rule is run."""
+
+
+class MetricsSettings(_Group):
+    """The metrics worker."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=9753, ge=0, le=65535)
+    """Port to listen on."""
+    labels: tuple[str, ...] = ("com.docker.compose.project", "com.docker.compose.service")
+    """Container labels that become metric labels; separate several with commas."""
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+class Settings(_Group):
+    """All settings of one process."""
+
+    redis: RedisSettings = RedisSettings()
+    bus: BusSettings = Field(default_factory=BusSettings)
+    engine: EngineSettings = EngineSettings()
+    api: ApiSettings = ApiSettings()
+    worker: WorkerSettings = WorkerSettings()
+    build: BuildSettings = BuildSettings()
+    scan: ScanSettings = ScanSettings()
+    watch: WatchSettings = WatchSettings()
+    metrics: MetricsSettings = MetricsSettings()
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
+        """Read the environment (or the mapping given).
+
+        Raises:
+            SettingsError: a value is out of bounds or a `DOCKBUS_*` variable is unknown; all of them are named.
+        """
+        env = os.environ if env is None else env
+        known = variables()
+        values: dict[str, dict[str, str]] = {}
+        wrong: list[str] = []
+        for name, text in env.items():
+            if not name.startswith(PREFIX) or name in _FOREIGN:
+                continue
+            field, is_file = (name, False) if name in known else (name.removesuffix("_FILE"), True)
+            if field not in known or (is_file and not known[field].secret):
+                wrong.append(f"{name} is not a setting{near_miss(name, list(known))}")
+                continue
+            try:
+                value = Path(text).read_text().strip() if is_file else text
+            except OSError as error:
+                wrong.append(f"{name}: {error}")
+                continue
+            values.setdefault(known[field].group, {})[known[field].field] = value
+        engine = values.setdefault("engine", {})
+        engine.setdefault("host", env.get("DOCKER_HOST", ""))
+        if env.get("DOCKER_TLS_VERIFY"):
+            engine.setdefault("cert_path", env.get("DOCKER_CERT_PATH", ""))
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            wrong += [f"{PREFIX}{'_'.join(str(p) for p in e['loc'][:2]).upper()}: {e['msg']}" for e in error.errors()]
+            raise SettingsError("; ".join(wrong)) from None
+        if wrong:
+            raise SettingsError("; ".join(wrong))
+        return settings
+
+    @property
+    def redis_url(self) -> str:
+        """The URL given, else the embedded Redis' socket in the data folder."""
+        return self.redis.url or f"unix://{self.bus.data_dir / 'redis.sock'}"
+
+    def bus_key(self) -> bytes:
+        """The key that signs jobs.
+
+        Raises:
+            SettingsError: none is given, and this bus is not the embedded one of the data folder.
+        """
+        if given := self.bus.key.get_secret_value():
+            return given.encode()
+        file = self.bus.data_dir / "key"
+        if self.redis.url and not file.exists():
+            raise SettingsError(
+                "DOCKBUS_REDIS_URL is set but DOCKBUS_BUS_KEY is not. "
+                "Make a key with `openssl rand -hex 32` and give it to every producer and worker of this bus"
+            )
+        return _secret_file(file).encode()
+
+    def api_token(self) -> str:
+        """The bearer token of the HTTP API; made in the data folder where none is given."""
+        return self.api.token.get_secret_value() or _secret_file(self.bus.data_dir / "token")
+
+
+class Variable(BaseModel):
+    """One environment variable, as the reference documentation lists it."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    group: str
+    field: str
+    secret: bool
+    default: str
+    meaning: str
+
+
+def variables() -> dict[str, Variable]:
+    """Every setting's environment variable, by name, in the order of the groups."""
+    found: dict[str, Variable] = {}
+    for group, outer in Settings.model_fields.items():
+        assert isinstance(outer.annotation, type)  # noqa: S101  each group is a model class
+        for field, info in outer.annotation.model_fields.items():
+            name = f"{PREFIX}{group}_{field}".upper()
+            secret = info.annotation is SecretStr or SecretStr in get_args(info.annotation)
+            default = "" if secret or info.default_factory else _shown(info.default)
+            meaning = " ".join((info.description or "").split())
+            found[name] = Variable(
+                name=name, group=group, field=field, secret=secret, default=default, meaning=meaning
+            )
+    return found
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401  a default may be anything
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+def _secret_file(file: Path) -> str:
+    """The secret in `file`; made there, readable by its owner only, when there is none."""
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not file.exists():
+            # Linked into place whole, so that two first starts agree and no reader sees half a secret.
+            with tempfile.NamedTemporaryFile("w", dir=file.parent) as draft:
+                draft.write(secrets.token_hex(32))
+                draft.flush()
+                with contextlib.suppress(FileExistsError):
+                    os.link(draft.name, file)
+        return file.read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"cannot keep a secret in {file}: {error.strerror}") from error
