@@ -63,9 +63,7 @@ class DockbusError(Exception):
         return " ".join(self._paragraphs()[1:])
 
     def __str__(self) -> str:
-        head = self.title.rstrip(".")
-        body = f"{head}: {self.detail.rstrip('.')}." if self.detail else f"{head}."
-        return f"{body} {self.advice}".strip()
+        return sentence(self.title, self.detail, self.advice)
 
     def _paragraphs(self) -> list[str]:
         text = inspect.getdoc(type(self)) or type(self).__name__
@@ -100,7 +98,9 @@ class MissingExtra(DockbusError):
 
     def __init__(self, extra: str, module: str = "") -> None:
         why = f" (no module named {module!r})" if module else ""
-        super().__init__(f"this needs the {extra!r} extra{why}. Run: pip install 'dockbus[{extra}]'")
+        super().__init__(
+            f"this needs the {extra!r} extra{why}. Run: pip install 'dockbus[{extra}]'"
+        )
         self.extra = extra
 
 
@@ -184,7 +184,14 @@ class BuildFailed(DockbusError):
     """
 
 
+def sentence(title: str, detail: str, advice: str) -> str:
+    """An error in one line: what is wrong, in this case, and what to do."""
+    head = title.rstrip(".")
+    body = f"{head}: {detail.rstrip('.')}." if detail else f"{head}."
+    return f"{body} {advice}".strip()
+
+
 def near_miss(word: str, known: list[str]) -> str:
     """`", did you mean 'x'?"` for the known word closest to `word`, or an empty string."""
     close = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+    return f", did you mean {str(close[0])!r}?" if close else ""

@@ -9,3 +9,6 @@ JobId = NewType("JobId", str)
 
 StreamId = NewType("StreamId", str)
 """A position in a Redis Stream, `milliseconds-sequence`; `0` is before the first entry."""
+
+BEGINNING = StreamId("0")
+"""Before the first entry of any stream."""

@@ -13,7 +13,7 @@ import secrets
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Self, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -140,7 +140,11 @@ class MetricsSettings(_Group):
     @field_validator("labels", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
 
 
 class Settings(_Group):
@@ -187,7 +191,10 @@ class Settings(_Group):
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
-            wrong += [f"{PREFIX}{'_'.join(str(p) for p in e['loc'][:2]).upper()}: {e['msg']}" for e in error.errors()]
+            wrong += [
+                f"{PREFIX}{'_'.join(str(p) for p in e['loc'][:2]).upper()}: {e['msg']}"
+                for e in error.errors()
+            ]
             raise SettingsError("; ".join(wrong)) from None
         if wrong:
             raise SettingsError("; ".join(wrong))
@@ -235,8 +242,8 @@ def variables() -> dict[str, Variable]:
     """Every setting's environment variable, by name, in the order of the groups."""
     found: dict[str, Variable] = {}
     for group, outer in Settings.model_fields.items():
-        assert isinstance(outer.annotation, type)  # noqa: S101  each group is a model class
-        for field, info in outer.annotation.model_fields.items():
+        model = cast("type[BaseModel]", outer.annotation)
+        for field, info in model.model_fields.items():
             name = f"{PREFIX}{group}_{field}".upper()
             secret = info.annotation is SecretStr or SecretStr in get_args(info.annotation)
             default = "" if secret or info.default_factory else _shown(info.default)

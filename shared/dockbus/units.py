@@ -18,7 +18,9 @@ def parse_size(value: object) -> object:
         return value
     match = _SIZE.fullmatch(value.strip())
     if not match:
-        raise ValueError(f"{value!r} is not a size; write bytes, or a number with k, m, g or t, such as '512m'")
+        raise ValueError(
+            f"{value!r} is not a size; write bytes, or a number with k, m, g or t, such as '512m'"
+        )
     return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))
 
 
@@ -28,7 +30,9 @@ def parse_span(value: object) -> object:
         return value
     text = value.strip()
     if not text or _SPAN.sub("", text):
-        raise ValueError(f"{value!r} is not a span of time; write seconds, or numbers with s, m, h or d, such as '1h30m'")
+        raise ValueError(
+            f"{value!r} is not a span of time; write seconds, or numbers with s, m, h or d, such as '1h30m'"
+        )
     return sum(float(number) * _SECONDS[unit] for number, unit in _SPAN.findall(text))
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
-from dockbus.errors import InvalidSpec
+from dockbus.errors import InvalidSpec, near_miss
 from dockbus.jobs.base import LABEL_JOB, LABEL_KEEP, LABEL_SPEC, Kind, ResultModel, SpecModel
 from dockbus.jobs.build import Build, BuildResult
 from dockbus.jobs.cleanup import Cleanup, CleanupItem, CleanupResult
@@ -64,16 +65,48 @@ def parse_result(text: str | bytes) -> Result:
 
 
 def explain(error: ValidationError) -> str:
-    """A validation error in one line: `field: what is wrong; …`."""
-    return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc'] if part not in list(Kind)) or 'spec'}: "
-        f"{item['msg'].removeprefix('Value error, ')}"
-        for item in error.errors()
-    )
+    """A validation error in one line: `field: what is wrong; …`, with a guess at what a typo was meant to be."""
+    return "; ".join(_explain(item) for item in error.errors())
+
+
+def _explain(item: ErrorDetails) -> str:
+    kind = next((part for part in item["loc"] if part in list(Kind)), None)
+    field = ".".join(str(part) for part in item["loc"] if part != kind)
+    if item["type"] == "union_tag_invalid":
+        tag = str(item.get("ctx", {}).get("tag"))
+        return f"kind: {tag!r} is none of {', '.join(Kind)}{near_miss(tag, list(Kind))}"
+    if item["type"] == "extra_forbidden" and kind:
+        return (
+            f"{field}: no such field{near_miss(field, list(KINDS[Kind(kind)].spec.model_fields))}"
+        )
+    return f"{field or 'spec'}: {item['msg'].removeprefix('Value error, ')}"
 
 
 __all__ = [
-    "KINDS", "LABEL_JOB", "LABEL_KEEP", "LABEL_SPEC", "Build", "BuildResult", "Cleanup", "CleanupItem",
-    "CleanupResult", "Kind", "KindInfo", "Pull", "PullResult", "Result", "ResultModel", "Run", "RunResult",
-    "Scan", "ScanResult", "Severity", "Spec", "SpecModel", "Vulnerability", "explain", "parse_result", "parse_spec",
+    "KINDS",
+    "LABEL_JOB",
+    "LABEL_KEEP",
+    "LABEL_SPEC",
+    "Build",
+    "BuildResult",
+    "Cleanup",
+    "CleanupItem",
+    "CleanupResult",
+    "Kind",
+    "KindInfo",
+    "Pull",
+    "PullResult",
+    "Result",
+    "ResultModel",
+    "Run",
+    "RunResult",
+    "Scan",
+    "ScanResult",
+    "Severity",
+    "Spec",
+    "SpecModel",
+    "Vulnerability",
+    "explain",
+    "parse_result",
+    "parse_spec",
 ]

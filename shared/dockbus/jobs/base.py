@@ -29,7 +29,11 @@ class SpecModel(BaseModel):
     """An order. Unknown fields and values of another type are errors, never guessed at."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, ser_json_inf_nan="constants"
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="constants",
     )
 
     def digest(self) -> str:

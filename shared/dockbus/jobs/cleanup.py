@@ -31,7 +31,9 @@ class Cleanup(SpecModel):
     @model_validator(mode="after")
     def _something(self) -> Self:
         if not (self.containers or self.images):
-            raise ValueError("neither containers nor images is set, so there is nothing to clean up")
+            raise ValueError(
+                "neither containers nor images is set, so there is nothing to clean up"
+            )
         return self
 
 

@@ -16,7 +16,9 @@ class Pull(SpecModel):
     kind: Literal[Kind.PULL] = Kind.PULL
     image: ImageName
     """What to pull; the tag is `latest` where none is given."""
-    platform: str | None = Field(default=None, pattern=r"^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$", examples=["linux/arm64"])
+    platform: str | None = Field(
+        default=None, pattern=r"^[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?$", examples=["linux/arm64"]
+    )
     """Platform to pull, such as `linux/arm64`. Default: the Engine's own."""
 
 

@@ -1,0 +1,90 @@
+"""dockbus: an operator-style event bus with workers for plain Docker hosts.
+
+This is the library that programs use to put jobs on the bus and to follow them:
+
+    from dockbus import Bus, Run
+
+    job = Bus.connect().enqueue(Run(image="busybox", command=["echo", "hello"]))
+    print(job.wait(timeout=60))
+"""
+
+from importlib.metadata import version
+
+from dockbus.bus import Bus, JobHandle
+from dockbus.errors import (
+    DockbusError,
+    InvalidSpec,
+    JobCanceled,
+    JobFailed,
+    JobNotCancelable,
+    JobNotFound,
+    KeyConflict,
+    MissingExtra,
+    RedisUnavailable,
+    SettingsError,
+    WaitTimeout,
+)
+from dockbus.events import Event, StoredEvent
+from dockbus.joblog import LogLine, Progress
+from dockbus.jobs import (
+    Build,
+    BuildResult,
+    Cleanup,
+    CleanupResult,
+    Kind,
+    Pull,
+    PullResult,
+    Result,
+    Run,
+    RunResult,
+    Scan,
+    ScanResult,
+    Severity,
+    Spec,
+    Vulnerability,
+)
+from dockbus.records import Failure, JobRecord, JobState, QueueRecord
+from dockbus.settings import Settings
+
+__version__ = version("dockbus")
+
+__all__ = [
+    "Build",
+    "BuildResult",
+    "Bus",
+    "Cleanup",
+    "CleanupResult",
+    "DockbusError",
+    "Event",
+    "Failure",
+    "InvalidSpec",
+    "JobCanceled",
+    "JobFailed",
+    "JobHandle",
+    "JobNotCancelable",
+    "JobNotFound",
+    "JobRecord",
+    "JobState",
+    "KeyConflict",
+    "Kind",
+    "LogLine",
+    "MissingExtra",
+    "Progress",
+    "Pull",
+    "PullResult",
+    "QueueRecord",
+    "RedisUnavailable",
+    "Result",
+    "Run",
+    "RunResult",
+    "Scan",
+    "ScanResult",
+    "Settings",
+    "SettingsError",
+    "Severity",
+    "Spec",
+    "StoredEvent",
+    "Vulnerability",
+    "WaitTimeout",
+    "__version__",
+]

@@ -1,0 +1,179 @@
+"""The door to one Docker Engine: connects on first use, negotiates the API version, translates errors.
+
+`Engine` is cheap to make and safe to share between the threads of a process; it must not be carried
+across a fork. The host is always explicit: what the Docker CLI's context says is never followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import docker
+import docker.constants
+import docker.tls
+import requests
+
+from dockbus.engine.containers import Containers
+from dockbus.engine.errors import EngineError, EngineUnavailable, classify, translated
+from dockbus.engine.images import Images
+from dockbus.engine.streams import Stream, read_objects
+from dockbus.engine.views import EngineEvent, EngineInfo
+from dockbus.settings import EngineSettings
+
+T = TypeVar("T")
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+OLDEST_API = (1, 41)
+"""Engine 20.10."""
+
+
+class Engine:
+    """One Docker Engine. `images` and `containers` hold its verbs; all share one pool of connections."""
+
+    def __init__(self, settings: EngineSettings, *, pool: int = 64) -> None:
+        self.name = settings.name
+        self.host = settings.host or DEFAULT_HOST
+        self._settings = settings
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._api: Any = None
+        self.images = Images(self)
+        self.containers = Containers(self)
+
+    @property
+    def api(self) -> Any:  # noqa: ANN401  the SDK's client is untyped in all that matters here
+        """The SDK's low-level client, connected.
+
+        Raises:
+            EngineUnavailable: the Engine does not answer, or is older than 20.10.
+        """
+        with self._lock:
+            if self._api is None:
+                self._api = self._connect()
+            return self._api
+
+    def _connect(self) -> Any:  # noqa: ANN401
+        try:
+            with translated():
+                probe = self._client("{}.{}".format(*OLDEST_API))
+                served = _version(probe.version(api_version=False)["ApiVersion"])
+                probe.close()
+        except EngineUnavailable as error:
+            raise EngineUnavailable(f"{self.host}: {error.detail}") from error
+        if served < OLDEST_API:
+            raise EngineUnavailable(
+                f"{self.host} is older than Docker 20.10, the oldest that dockbus speaks to"
+            )
+        newest = _version(docker.constants.DEFAULT_DOCKER_API_VERSION)
+        return self._client("{}.{}".format(*min(served, newest)))
+
+    def _client(self, version: str) -> Any:  # noqa: ANN401
+        tls: Any = False
+        if folder := self._settings.cert_path:
+            certs = Path(folder)
+            tls = docker.tls.TLSConfig(
+                client_cert=(str(certs / "cert.pem"), str(certs / "key.pem")),
+                ca_cert=str(certs / "ca.pem"),
+                verify=True,
+            )
+        client: Any = docker.APIClient(
+            base_url=self.host,
+            version=version,
+            tls=tls,
+            timeout=self._settings.timeout,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+            max_pool_size=self._pool,
+        )
+        # Otherwise REQUESTS_CA_BUNDLE would win over the Engine's own ca.pem, and a web proxy over its address.
+        client.trust_env = False
+        return client
+
+    def close(self) -> None:
+        """Let go of the connections; the next call connects again."""
+        with self._lock:
+            if self._api is not None:
+                self._api.close()
+                self._api = None
+
+    def ping(self) -> bool:
+        """Whether the Engine answers; never raises."""
+        try:
+            with translated():
+                return bool(self.api.ping())
+        except EngineError:
+            return False
+
+    def info(self) -> EngineInfo:
+        """Who answers: ID, versions, drivers.
+
+        Raises:
+            EngineUnavailable: nobody does.
+        """
+        with translated():
+            return EngineInfo.parse(self.api.info(), self.api.version())
+
+    @cached_property
+    def id(self) -> str:
+        """The Engine's own ID, asked for once."""
+        return self.info().id
+
+    def events(self, *, since: str = "", idle: float = 300.0) -> Iterator[EngineEvent]:
+        """Events as they happen, after those since `since` ("seconds.nanoseconds") that the Engine remembers.
+
+        Raises:
+            EngineTimeout: nothing came for `idle` seconds; a silent connection may be a dead one.
+            EngineError: the stream broke.
+        """
+        stream = self.open(
+            "GET", "/events", read_objects, params={"since": since} if since else {}, idle=idle
+        )
+        with contextlib.closing(stream):
+            for raw in stream:
+                yield EngineEvent.parse(raw)
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        read: Callable[[requests.Response], Iterator[T]],
+        *,
+        params: dict[str, Any],
+        idle: float,
+        headers: dict[str, str] | None = None,
+        body: Any = None,  # noqa: ANN401  bytes or an open file
+    ) -> Stream[T]:
+        """Start a request whose answer comes bit by bit; `idle` bounds the wait for each bit, in seconds.
+
+        Raises:
+            EngineError: the Engine refused it.
+        """
+        with translated():
+            api = self.api
+            response: requests.Response = api.request(
+                method,
+                f"{api.base_url}/v{api.api_version}{path}",
+                params=params,
+                headers=headers,
+                data=body,
+                stream=True,
+                timeout=(10, idle),
+            )
+            if response.status_code >= 400:
+                with contextlib.closing(response):
+                    raise _refusal(response)
+        return Stream(response, read)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
+
+
+def _refusal(response: requests.Response) -> EngineError:
+    try:
+        text = str(response.json()["message"])
+    except (ValueError, KeyError):
+        text = response.text
+    return classify(response.status_code, text)

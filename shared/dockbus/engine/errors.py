@@ -1,0 +1,158 @@
+"""What can go wrong with an Engine, as our own errors; the one place where it is decided what may be retried.
+
+The Engine folds registry faults into HTTP 500, so the words of its message decide where its status
+code does not. The table was read off real Engines (20.10 and 26.1) and a real registry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import docker.errors
+import requests
+import urllib3
+
+from dockbus.errors import DockbusError
+
+
+class EngineError(DockbusError):
+    """The Docker Engine refused or failed."""
+
+
+class EngineUnavailable(EngineError):
+    """The Docker Engine does not answer.
+
+    Start it, or point DOCKBUS_ENGINE_HOST (or DOCKER_HOST) at one that runs; `dockbus doctor` shows what it finds.
+    """
+
+    retryable = True
+
+
+class EngineTimeout(EngineError):
+    """The Docker Engine took too long to answer."""
+
+    retryable = True
+
+
+class EngineRejected(EngineError):
+    """The Docker Engine does not accept this request."""
+
+
+class EngineConflict(EngineError):
+    """The request conflicts with what the Docker Engine has."""
+
+
+class EngineFault(EngineError):
+    """The Docker Engine failed inside."""
+
+    retryable = True
+
+
+class ContainerNotFound(EngineError):
+    """There is no such container on this Engine."""
+
+
+class ImageNotFound(EngineError):
+    """There is no such image.
+
+    Check the spelling of its name and tag, and that the registry has it for this platform.
+    """
+
+
+class CommandNotFound(EngineError):
+    """The container has no such program.
+
+    Check `command` and `entrypoint` against what the image holds.
+    """
+
+
+class RegistryDenied(EngineError):
+    """The registry does not let this Engine have the image.
+
+    Check that the name is right and that the worker has credentials for that registry (`docker login`).
+    """
+
+
+class RegistryRateLimited(EngineError):
+    """The registry allows no more pulls for the moment."""
+
+    retryable = True
+
+
+class RegistryUnavailable(EngineError):
+    """The registry does not answer."""
+
+    retryable = True
+
+
+# First match wins; None matches any status.
+_TABLE: tuple[tuple[int | None, str, type[EngineError]], ...] = (
+    (None, r"toomanyrequests|rate limit", RegistryRateLimited),
+    (
+        None,
+        r"no basic auth credentials|unauthorized|denied|authentication required",
+        RegistryDenied,
+    ),
+    (
+        None,
+        r"executable file not found|no such file or directory.*exec|exec:.*no such file",
+        CommandNotFound,
+    ),
+    (
+        None,
+        r"manifest unknown|manifest for .* not found|no such image|repository .* not found|no matching manifest",
+        ImageNotFound,
+    ),
+    (None, r"no such container", ContainerNotFound),
+    (
+        None,
+        r"unexpected HTTP status: 5|connection refused|no such host|i/o timeout|TLS handshake|\bEOF\b|request canceled",
+        RegistryUnavailable,
+    ),
+    (404, r"not found.*(image|manifest)|(image|manifest).*not found", ImageNotFound),
+    (404, r"", EngineRejected),
+    (409, r"", EngineConflict),
+    (400, r"", EngineRejected),
+    (None, r"could not find bridge|invalid reference format", EngineRejected),
+)
+
+
+def classify(status: int | None, text: str) -> EngineError:
+    """The error that an Engine's answer stands for: its HTTP status (None inside a stream) and its words."""
+    for code, pattern, error in _TABLE:
+        if code in (None, status) and re.search(pattern, text, re.IGNORECASE):
+            return error(text.strip())
+    return EngineFault(text.strip())
+
+
+@contextmanager
+def translated() -> Generator[None]:
+    """Turn what the docker SDK and its HTTP client raise into this module's errors."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        status = error.response.status_code if error.response is not None else None
+        raise classify(status, str(error.explanation or error)) from error
+    except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
+        raise EngineTimeout from error
+    except requests.exceptions.ConnectionError as error:
+        # A read that times out half way through a body comes wrapped as a connection error.
+        raise (
+            EngineTimeout() if "Read timed out" in str(error) else EngineUnavailable(_reason(error))
+        ) from error
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        raise EngineUnavailable(_reason(error)) from error
+    except docker.errors.DockerException as error:
+        raise EngineUnavailable(_reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause in a few words: `[Errno 2] No such file or directory` rather than a chain of wrappers."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.strerror and seen.errno:
+            return seen.strerror
+        seen = seen.__cause__ or seen.__context__
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -1,0 +1,112 @@
+"""Reading the Engine's endless answers: JSON objects and multiplexed container output.
+
+The SDK's own readers take a dead connection for the end of the stream and have no time limit; here a
+broken stream raises, an idle one raises after `idle` seconds, and any thread may close it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar, cast
+
+import requests
+
+from dockbus.engine.errors import classify, translated
+from dockbus.engine.views import LogChunk, Raw
+
+T = TypeVar("T")
+_HEADER = struct.Struct(">BxxxL")
+
+
+class Stream(Generic[T]):
+    """An answer that is still coming. Iterate it in one thread; `close()` from any other ends that loop."""
+
+    def __init__(
+        self, response: requests.Response, read: Callable[[requests.Response], Iterator[T]]
+    ) -> None:
+        self._response = response
+        self._read = read
+        self._closed = False
+
+    def __iter__(self) -> Iterator[T]:
+        try:
+            with translated():
+                yield from self._read(self._response)
+        except Exception:
+            if (
+                not self._closed
+            ):  # an error is how a reader learns that another thread has closed it
+                raise
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the stream; a thread that waits for its next item stops at once."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(OSError, AttributeError):
+            _socket(self._response).shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(Exception):
+            self._response.close()
+
+
+def _socket(response: requests.Response) -> socket.socket:
+    """The socket below a response: closing the response alone does not wake a thread that reads from it."""
+    raw: Any = response.raw
+    return cast("socket.socket", raw._fp.fp.raw._sock)  # noqa: SLF001  http.client keeps it nowhere else
+
+
+def read_objects(response: requests.Response) -> Iterator[Raw]:
+    """The JSON objects of a progress stream or of `/events`, as they come.
+
+    Raises:
+        EngineError: an object reports an error; the Engine has already answered 200 by then.
+    """
+    decoder = json.JSONDecoder()
+    text = ""
+    for chunk in _chunks(response):
+        text = (text + chunk.decode("utf-8", "replace")).lstrip()
+        while text:
+            try:
+                item, end = decoder.raw_decode(text)
+            except json.JSONDecodeError:
+                break  # the rest of this object is still to come
+            text = text[end:].lstrip()
+            if "error" in item:
+                raise classify(None, str(item["error"]))
+            yield item
+
+
+def read_log(response: requests.Response) -> Iterator[LogChunk]:
+    """The lines of a container without a terminal: stdout and stderr told apart, each line with its timestamp."""
+    data = b""
+    partial: dict[int, bytes] = {1: b"", 2: b""}
+    for chunk in _chunks(response):
+        data += chunk
+        while len(data) >= _HEADER.size:
+            channel, size = _HEADER.unpack_from(data)
+            if len(data) < _HEADER.size + size:
+                break
+            payload, data = data[_HEADER.size : _HEADER.size + size], data[_HEADER.size + size :]
+            *lines, rest = (partial.get(channel, b"") + payload).split(b"\n")
+            partial[channel] = rest
+            yield from (_line(channel, line) for line in lines)
+    yield from (_line(channel, line) for channel, line in partial.items() if line)
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """The body as it arrives, never waiting to fill a buffer."""
+    raw: Any = response.raw
+    yield from raw.stream(65536, decode_content=True)
+
+
+def _line(channel: int, line: bytes) -> LogChunk:
+    stamp, _, text = line.decode("utf-8", "replace").partition(" ")
+    return LogChunk(
+        stream="stderr" if channel == 2 else "stdout", stamp=stamp, text=text.rstrip("\r")
+    )

@@ -1,0 +1,222 @@
+"""What the Engine says, as frozen values of our own: parsed once, here, and nowhere else.
+
+Each `parse` takes a decoded answer of the Engine API and reads only fields that 20.10 and 26 share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+
+Raw = Mapping[str, Any]
+"""A decoded JSON object of the Engine API."""
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """An Engine timestamp (RFC 3339, nanoseconds) as a datetime; None for the Engine's zero time."""
+    if not text or text.startswith("0001-"):
+        return None
+    head, _, tail = text.rstrip("Z").partition(".")
+    offset = ""
+    for sign in "+-":
+        if sign in tail:
+            tail, _, zone = tail.partition(sign)
+            offset = sign + zone
+    if not tail and len(head) > 19:
+        head, offset = head[:19], head[19:]
+    moment = datetime.fromisoformat(f"{head}.{(tail or '0')[:6]:0<6}{offset or '+00:00'}")
+    return moment.astimezone(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineInfo:
+    """Which Engine answers, and what it can do."""
+
+    id: str
+    name: str
+    version: str
+    api_version: str
+    platform: str
+    storage_driver: str
+    cgroup_version: str
+    containers_running: int
+    images: int
+
+    @classmethod
+    def parse(cls, info: Raw, version: Raw) -> Self:
+        """From `GET /info` and `GET /version`."""
+        return cls(
+            id=info["ID"],
+            name=info.get("Name", ""),
+            version=version["Version"],
+            api_version=version["ApiVersion"],
+            platform=f"{version.get('Os', '')}/{version.get('Arch', '')}",
+            storage_driver=info.get("Driver", ""),
+            cgroup_version=str(info.get("CgroupVersion", "1")),
+            containers_running=info.get("ContainersRunning", 0),
+            images=info.get("Images", 0),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image that the Engine has."""
+
+    id: str
+    """`sha256:…`."""
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    """Names with the registry's digest, `name@sha256:…`."""
+    size: int
+    """Bytes on disk, layers shared with other images included."""
+    created: datetime | None
+    labels: Mapping[str, str]
+    platform: str = ""
+    layers: int = 0
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        """From `GET /images/json` (one entry) or `GET /images/NAME/json`."""
+        config: Raw = raw.get("Config") or {}
+        root: Raw = raw.get("RootFS") or {}
+        created = raw.get("Created")
+        return cls(
+            id=raw["Id"],
+            tags=tuple(tag for tag in raw.get("RepoTags") or () if tag != "<none>:<none>"),
+            digests=tuple(
+                name for name in raw.get("RepoDigests") or () if not name.startswith("<none>")
+            ),
+            size=raw.get("Size", 0),
+            created=datetime.fromtimestamp(created, UTC)
+            if isinstance(created, int)
+            else parse_time(created),
+            labels=raw.get("Labels") or config.get("Labels") or {},
+            platform="/".join(
+                part for key in ("Os", "Architecture", "Variant") if (part := raw.get(key))
+            ),
+            layers=len(root.get("Layers") or ()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """A container, running or not."""
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    state: str
+    """`created`, `running`, `paused`, `restarting`, `removing`, `exited` or `dead`."""
+    labels: Mapping[str, str]
+    exit_code: int = 0
+    oom_killed: bool = False
+    error: str = ""
+    pid: int = 0
+    created: datetime | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    size_rw: int = 0
+    """Bytes its own layer holds; only where asked for."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing of it runs, nor is about to."""
+        return self.state in ("created", "exited", "dead")
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        """From `GET /containers/ID/json`."""
+        state: Raw = raw["State"]
+        return cls(
+            id=raw["Id"],
+            name=raw["Name"].lstrip("/"),
+            image=raw["Config"]["Image"],
+            image_id=raw["Image"],
+            state=state["Status"],
+            labels=raw["Config"].get("Labels") or {},
+            exit_code=state["ExitCode"],
+            oom_killed=state["OOMKilled"],
+            error=state.get("Error", ""),
+            pid=state.get("Pid", 0),
+            created=parse_time(raw.get("Created")),
+            started=parse_time(state.get("StartedAt")),
+            finished=parse_time(state.get("FinishedAt")),
+            size_rw=raw.get("SizeRw") or 0,
+        )
+
+    @classmethod
+    def parse_listed(cls, raw: Raw) -> Self:
+        """From one entry of `GET /containers/json`, which says less: no exit code, no times but its making."""
+        return cls(
+            id=raw["Id"],
+            name=next(iter(raw.get("Names") or ("",))).lstrip("/"),
+            image=raw["Image"],
+            image_id=raw["ImageID"],
+            state=raw["State"],
+            labels=raw.get("Labels") or {},
+            created=datetime.fromtimestamp(raw["Created"], UTC),
+            size_rw=raw.get("SizeRw") or 0,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogChunk:
+    """One line that a container wrote."""
+
+    stream: Literal["stdout", "stderr"]
+    stamp: str
+    """The Engine's timestamp with nanoseconds; orders the lines of a container."""
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PullProgress:
+    """One step of a pull: what one layer is doing."""
+
+    layer: str
+    """The layer's short ID; empty for words about the whole image."""
+    status: str
+    current: int = 0
+    total: int = 0
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        """From one object of the stream of `POST /images/create`."""
+        detail: Raw = raw.get("progressDetail") or {}
+        status = raw.get("status", "")
+        layer = raw.get("id", "") if not status.startswith("Pulling from") else ""
+        return cls(
+            layer=layer,
+            status=status,
+            current=detail.get("current", 0),
+            total=detail.get("total", 0),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineEvent:
+    """One object of `GET /events`."""
+
+    type: str
+    """`container`, `image`, `network`, `volume`, …"""
+    action: str
+    """`start`, `die`, `health_status: unhealthy`, …"""
+    actor: str
+    """The ID of what it happened to."""
+    attributes: Mapping[str, str]
+    time_nano: int
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        """From one decoded object; reads no field that API 1.52 dropped."""
+        actor: Raw = raw.get("Actor") or {}
+        return cls(
+            type=raw["Type"],
+            action=raw["Action"],
+            actor=actor.get("ID", ""),
+            attributes=actor.get("Attributes") or {},
+            time_nano=raw["timeNano"],
+        )

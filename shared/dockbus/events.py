@@ -1,0 +1,112 @@
+"""Events: facts that have happened, in CloudEvents 1.0 envelopes, in one capped and replayable Redis Stream.
+
+An event is never an order. `source` and `id` together name it for ever: publishing the same pair again
+within the dedup window changes nothing, so a publisher that does not know whether it was heard says it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from redis import Redis
+
+from dockbus.connection import Row, reachable, read_stream
+from dockbus.ids import BEGINNING, StreamId
+
+STREAM = "dockbus:events"
+DEDUP_WINDOW = 24 * 3600
+"""Seconds for which an event's source and id are remembered."""
+
+_PUBLISH = """
+if redis.call('SET', KEYS[2], '1', 'NX', 'EX', ARGV[3]) then
+  return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'e', ARGV[1])
+end
+return false
+"""
+
+
+class Event(BaseModel):
+    """One fact. The fields are those of CloudEvents 1.0, structured JSON mode."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str = Field(default_factory=lambda: uuid4().hex, min_length=1)
+    """Unique within its source."""
+    source: str = Field(min_length=1)
+    """Who observed it: `/dockbus/jobs`, `/engines/NAME`."""
+    type: str = Field(min_length=1)
+    """What happened: `io.dockbus.job.started`, `io.dockbus.docker.container.die`."""
+    subject: str = ""
+    """What it happened to: a job's ID, a container's."""
+    time: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    datacontenttype: Literal["application/json"] = "application/json"
+    data: dict[str, JsonValue] = {}
+
+
+class StoredEvent(BaseModel):
+    """An event and its place in the stream."""
+
+    model_config = ConfigDict(frozen=True)
+    position: StreamId
+    event: Event
+
+
+class EventStream:
+    """The bus's events."""
+
+    def __init__(self, redis: Redis, *, keep: int = 100_000) -> None:
+        self._redis = redis
+        self._keep = keep
+        self._publish = redis.register_script(_PUBLISH)
+
+    def publish(self, event: Event) -> StreamId | None:
+        """Add an event; None if it was published before.
+
+        Raises:
+            RedisUnavailable: Redis does not answer.
+        """
+        seen = f"{STREAM}:seen:{event.source}:{event.id}"
+        with reachable():
+            position: Any = self._publish(
+                [STREAM, seen], [event.model_dump_json(), self._keep, DEDUP_WINDOW]
+            )
+        return StreamId(position.decode()) if position else None
+
+    def read(
+        self, after: StreamId = BEGINNING, *, count: int = 500, block: float = 0.0
+    ) -> list[StoredEvent]:
+        """Events after that position, oldest first; waits up to `block` seconds for the first.
+
+        Raises:
+            RedisUnavailable: Redis does not answer.
+        """
+        return parse_rows(read_stream(self._redis, STREAM, after, count=count, block=block))
+
+    def end(self) -> StreamId:
+        """The position of the newest event; reading after it gives only what happens from now on."""
+        with reachable():
+            rows: Any = self._redis.xrevrange(STREAM, count=1)
+        return StreamId(rows[0][0].decode()) if rows else BEGINNING
+
+    def follow(self, after: StreamId = BEGINNING) -> Iterator[StoredEvent]:
+        """Events as they happen, for ever."""
+        while True:
+            for stored in self.read(after, block=5.0):
+                after = stored.position
+                yield stored
+
+
+def parse_rows(rows: list[Row]) -> list[StoredEvent]:
+    """Events from the rows of a stream read; a row that is no event of ours is left out."""
+    events: list[StoredEvent] = []
+    for position, fields in rows:
+        with contextlib.suppress(KeyError, ValidationError):
+            event = Event.model_validate_json(fields[b"e"])
+            events.append(StoredEvent(position=StreamId(position.decode()), event=event))
+    return events

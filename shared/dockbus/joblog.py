@@ -1,0 +1,158 @@
+"""A job's log and progress: one capped Redis Stream per job, readable live and from any earlier point.
+
+Three things are written to it: lines, progress, and one end mark, which lets a follower stop without asking
+for the job's state. A follower that misses the mark (the worker was killed) is told by its `ended` callback.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any, Literal, cast
+
+from pydantic import BaseModel, ConfigDict
+from redis import Redis
+
+from dockbus.connection import Row, reachable, read_stream
+from dockbus.ids import BEGINNING, JobId, StreamId
+
+Stream = Literal["stdout", "stderr", "system"]
+"""Who wrote a line: the program, its error output, or dockbus itself."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    id: StreamId = BEGINNING
+    """Where it stands in the log; give the last one seen to read on from there."""
+
+    @property
+    def time(self) -> datetime:
+        """When the bus received it."""
+        return datetime.fromtimestamp(int(self.id.split("-")[0]) / 1000, UTC)
+
+
+class LogLine(_Entry):
+    """One line of output."""
+
+    type: Literal["log"] = "log"
+    stream: Stream
+    text: str
+    stamp: str = ""
+    """The Engine's own timestamp of a container's line, with nanoseconds."""
+
+
+class Progress(_Entry):
+    """How far one part of the work has come."""
+
+    type: Literal["progress"] = "progress"
+    step: str
+    """What is being worked on: a layer, a build step."""
+    status: str
+    current: int = 0
+    total: int = 0
+    """0 where it is not known."""
+    unit: Literal["bytes", "steps"] = "bytes"
+
+
+class JobLog:
+    """The log of one job."""
+
+    def __init__(self, redis: Redis, job: JobId, *, lines: int = 10_000) -> None:
+        self._redis = redis
+        self._key = f"dockbus:log:{job}"
+        self._lines = lines
+
+    def write(self, entries: Iterable[LogLine | Progress]) -> None:
+        """Append in one round trip; their `id`s are ignored and given anew."""
+        with self._pipeline() as pipe:
+            for entry in entries:
+                self._add(pipe, _encode(entry))
+            pipe.execute()
+
+    def end(self, ttl: int) -> None:
+        """Mark the end and let the log expire after `ttl` seconds."""
+        with self._pipeline() as pipe:
+            self._add(pipe, {"e": "1"})
+            pipe.expire(self._key, ttl)
+            pipe.execute()
+
+    def last_stamp(self) -> str:
+        """The Engine timestamp of the newest line that has one; empty if there is none."""
+        for _, fields in cast("list[Any]", self._redis.xrevrange(self._key, count=200)):
+            if stamp := fields.get(b"n"):
+                return str(stamp.decode())
+        return ""
+
+    def newest(self) -> StreamId:
+        """Where the log stands now, just before its newest entry, so that an end mark there is still read."""
+        with reachable():
+            rows: Any = self._redis.xrevrange(self._key, count=2)
+        return StreamId(rows[-1][0].decode()) if len(rows) > 1 else BEGINNING
+
+    def read(
+        self, after: StreamId = BEGINNING, *, count: int = 1000, block: float = 0.0
+    ) -> tuple[list[LogLine | Progress], bool]:
+        """Entries after that one, and whether the log ends with them; waits up to `block` seconds for the first.
+
+        Raises:
+            RedisUnavailable: Redis does not answer.
+        """
+        rows = read_stream(self._redis, self._key, after, count=count, block=block)
+        ended = bool(rows) and b"e" in rows[-1][1]
+        return [_decode(row) for row in rows if b"e" not in row[1]], ended
+
+    def follow(
+        self,
+        after: StreamId = BEGINNING,
+        *,
+        ended: Callable[[], bool],
+        deadline: float | None = None,
+    ) -> Iterator[LogLine | Progress]:
+        """Entries as they come, to the end of the job or to `deadline` (`time.monotonic` seconds).
+
+        Args:
+            after: the last entry already seen.
+            ended: whether the job has ended; asked when the log has been silent for a while.
+            deadline: when to give up.
+        """
+        over = False
+        while not over:
+            wait = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
+            if wait <= 0:
+                return
+            silent = ended()  # asked first: what came before the end is then still read below
+            entries, over = self.read(after, block=wait)
+            for entry in entries:
+                after = entry.id
+                yield entry
+            over = over or (silent and not entries)
+
+    def _pipeline(self) -> Any:  # noqa: ANN401  redis pipelines are untyped
+        return self._redis.pipeline(transaction=False)  # pyright: ignore[reportUnknownMemberType]
+
+    def _add(self, pipe: Any, fields: dict[str, str]) -> None:  # noqa: ANN401  redis pipelines are untyped
+        pipe.xadd(self._key, fields, maxlen=self._lines, approximate=True)
+
+
+_SHORT = {"stdout": "o", "stderr": "r", "system": "s"}
+_LONG: dict[str, Stream] = {"o": "stdout", "r": "stderr", "s": "system"}
+
+
+def _encode(entry: LogLine | Progress) -> dict[str, str]:
+    """Short field names: a busy job writes many thousands of these."""
+    if isinstance(entry, LogLine):
+        return {_SHORT[entry.stream]: entry.text} | ({"n": entry.stamp} if entry.stamp else {})
+    return {"p": entry.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)}
+
+
+def _decode(row: Row) -> LogLine | Progress:
+    ident, fields = (
+        StreamId(row[0].decode()),
+        {k.decode(): v.decode("utf-8", "replace") for k, v in row[1].items()},
+    )
+    if "p" in fields:
+        return Progress.model_validate_json(fields["p"]).model_copy(update={"id": ident})
+    key = next(k for k in fields if k in _LONG)
+    return LogLine(id=ident, stream=_LONG[key], text=fields[key], stamp=fields.get("n", ""))

@@ -1,0 +1,99 @@
+"""What the bus knows of a job and of a queue, for whoever asks; built by `dockbus.queue`, shown everywhere."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from dockbus.errors import DockbusError, sentence
+from dockbus.ids import JobId
+from dockbus.jobs import Kind, Result, Spec
+
+
+class JobState(StrEnum):
+    """Where a job is in its life."""
+
+    WAITING = "waiting"
+    """For other jobs to end."""
+    SCHEDULED = "scheduled"
+    """For its time to come: a delay, or the pause before another attempt."""
+    QUEUED = "queued"
+    STARTED = "started"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to the job."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED)
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class Failure(_Record):
+    """Why an attempt failed."""
+
+    code: str
+    """Stable name of the error, such as `image-not-found`; `bug` where dockbus did not expect it."""
+    title: str
+    detail: str = ""
+    advice: str = ""
+
+    def __str__(self) -> str:
+        return sentence(self.title, self.detail, self.advice)
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self:
+        """What to remember of an exception."""
+        if isinstance(error, DockbusError):
+            return cls(code=error.code, title=error.title, detail=error.detail, advice=error.advice)
+        return cls(
+            code="bug",
+            title="dockbus has a bug.",
+            detail=f"{type(error).__name__}: {error}",
+            advice="The worker's log has the traceback; please report it.",
+        )
+
+
+class JobRecord(_Record):
+    """One job, as it stands."""
+
+    id: JobId
+    kind: Kind | None
+    """None only where the record in Redis cannot be trusted or read."""
+    state: JobState
+    queue: str
+    spec: Spec | None
+    result: Result | None = None
+    error: Failure | None = None
+    attempts: int = 0
+    """Attempts begun so far."""
+    created: datetime
+    started: datetime | None = None
+    """Begin of the latest attempt."""
+    ended: datetime | None = None
+    worker: str | None = None
+    """Worker of the latest attempt."""
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from the start of the latest attempt to its end, if it has one."""
+        return (self.ended - self.started).total_seconds() if self.started and self.ended else None
+
+
+class QueueRecord(_Record):
+    """One queue, as it stands."""
+
+    name: str
+    queued: int
+    started: int
+    scheduled: int
+    failed: int
+    workers: int
+    """Workers that serve it now."""
