@@ -1,0 +1,61 @@
+# The only menu: people, .ci/run and .github/workflows/ci.yml all use these targets.
+# Tools come from .venv, made from requirements.lock; nothing is installed beside it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench up lock clean .venv
+
+PYTHON ?= python3
+# Looked up before .venv goes in front of PATH, so that .venv is never made from itself.
+PYTHON_FOUND := $(shell command -v $(PYTHON))
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv ## See it work: a bus, workers and jobs on this machine, then all gone again
+	@python examples/demo.py
+
+test: .venv ## Run every test; what is missing on this machine is skipped with its reason
+	@pytest
+
+check: .venv ## Lint, format, types, import contracts and docs: what CI demands besides the tests
+	@say() { echo "==> $$*"; "$$@"; }
+	say ruff check
+	say ruff format --check
+	say mypy
+	say pyright
+	say lint-imports
+	say pytest -q tests/unit/test_docs.py
+
+bench: .venv ## Run the benchmarks
+	@for file in benchmarks/*.py; do echo "==> $$file"; python "$$file"; done
+
+up: .venv ## Run the whole bus here until Ctrl-C
+	@dockbus up
+
+lock: ## Write requirements.lock anew from pyproject.toml (needs uv)
+	@command -v uv >/dev/null || { echo "make lock needs uv on PATH: pip install uv" >&2; exit 1; }
+	uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet -o requirements.lock
+
+clean: ## Remove .venv and every cache
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.venv: .venv/.done
+
+# A file inside, not the folder itself: an interrupted installation must not look finished.
+.venv/.done: requirements.lock pyproject.toml
+	@"$(PYTHON_FOUND)" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+	  echo "dockbus needs Python 3.11 or newer with venv (Debian: apt install python3-venv)." \
+	    "'$(PYTHON)' is not that; name one that is: make PYTHON=python3.12" >&2; exit 1; }
+	echo "==> installing requirements.lock into .venv (half a minute, once)"
+	"$(PYTHON_FOUND)" -m venv .venv
+	pip install --quiet --require-hashes -r requirements.lock
+	pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+.ONESHELL:

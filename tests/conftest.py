@@ -1,0 +1,139 @@
+"""The services that tests stand on, each started when the first test asks for it.
+
+Unit tests ask for none. A service that cannot be had fails the test in CI and skips it on a laptop.
+Redis is always one of the session's own, never DOCKBUS_REDIS_URL: it is flushed after each test.
+On the Engine, which may be yours, only what carries the tests' own marks is ever removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+
+from dockbus import local
+from dockbus.connection import connect
+from dockbus.engine import Engine, EngineError
+from dockbus.errors import DockbusError
+from dockbus.jobs.base import LABEL_JOB
+from dockbus.local.image import BASE_IMAGE
+from dockbus.settings import BusSettings, EngineSettings, RedisSettings, Settings
+
+LABEL_TEST = "dockbus.test"
+"""Tests put this label, with the value 1, on each container and image that they make."""
+
+for _name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # they would win over an Engine's own CA
+    os.environ.pop(_name, None)
+
+Say = Callable[[str], None]
+
+
+@pytest.fixture(scope="session")
+def say(pytestconfig: pytest.Config) -> Say:
+    """Tells whoever watches the test run what is being started, past pytest's capture."""
+    capture: Any = pytestconfig.pluginmanager.get_plugin("capturemanager")
+    reporter: Any = pytestconfig.pluginmanager.get_plugin("terminalreporter")
+
+    def write(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(text)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Generator[Path]:
+    """A folder of the session with a path short enough for sockets, which pytest's own is not."""
+    with tempfile.TemporaryDirectory(prefix="dkb-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def engine_host(scratch: Path, say: Say) -> Generator[str]:
+    with _service(local.local_engine(scratch / "engine", say)) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def engine(engine_host: str) -> Generator[Engine]:
+    engine = Engine(EngineSettings(host=engine_host))
+    yield engine
+    leaked = _sweep(engine)
+    assert not leaked, f"tests left containers behind (removed now): {', '.join(leaked)}"
+
+
+@pytest.fixture(scope="session")
+def base_image(engine: Engine, scratch: Path, say: Say) -> str:
+    try:
+        return local.base_image(engine, scratch, say)
+    except DockbusError as error:
+        _missing(error)
+
+
+@pytest.fixture(scope="session")
+def redis_url(scratch: Path, say: Say) -> Generator[str]:
+    with _service(local.local_redis(scratch / "redis", say)) as url:
+        yield url
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Generator[Redis]:
+    client = connect(redis_url)
+    yield client
+    client.flushdb()  # pyright: ignore[reportUnknownMemberType]
+    client.close()
+
+
+@pytest.fixture
+def settings(redis_url: str, engine_host: str, tmp_path: Path) -> Settings:
+    return Settings(
+        redis=RedisSettings(url=redis_url),
+        engine=EngineSettings(host=engine_host),
+        bus=BusSettings(key=SecretStr(secrets.token_hex(32)), data_dir=tmp_path),
+    )
+
+
+@contextlib.contextmanager
+def _service(service: AbstractContextManager[str]) -> Generator[str]:
+    """The service, or the test's end if it cannot be had; errors of its users pass."""
+    with contextlib.ExitStack() as stack:
+        try:
+            address = stack.enter_context(service)
+        except DockbusError as error:
+            _missing(error)
+        yield address
+
+
+def _missing(error: DockbusError) -> NoReturn:
+    if os.environ.get("CI") or os.environ.get("DOCKBUS_CI"):
+        pytest.fail(str(error), pytrace=False)
+    pytest.skip(str(error))
+
+
+def _sweep(engine: Engine) -> list[str]:
+    """Remove what tests left on the Engine; returns the names of containers they should have removed.
+
+    Jobs that tests ran are told from a real bus' jobs on the same Engine by their image.
+    """
+    for container in engine.containers.all(labels={LABEL_JOB: ""}):
+        if container.image == BASE_IMAGE and LABEL_TEST not in container.labels:
+            engine.containers.remove(container.id, force=True)
+    leaked = engine.containers.all(labels={LABEL_TEST: "1"})
+    for container in leaked:
+        engine.containers.remove(container.id, force=True)
+    for image in engine.images.all():
+        if image.labels.get(LABEL_TEST) == "1":
+            for tag in image.tags or (image.id,):
+                with contextlib.suppress(EngineError):  # a later layer may still stand on it
+                    engine.images.remove(tag)
+    return [container.name for container in leaked]
