@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Self
 
+from pydantic import JsonValue
 from redis import Redis
 
 from dockbus.connection import connect, ping, reachable
@@ -162,16 +163,13 @@ class Bus:
     def publish_state(
         self, job_id: JobId, state: JobState, spec: Spec | None = None, **data: str | float
     ) -> None:
-        """Say that a job has entered a state, as the event `io.dockbus.job.STATE`."""
+        """Say that a job has entered a state, as the event `io.dockbus.job.STATE`; empty facts are left out."""
         facts = {"kind": spec.kind.value, "image": getattr(spec, "image", "")} if spec else {}
-        self.publish(
-            Event(
-                source=JOBS_SOURCE,
-                type=f"io.dockbus.job.{state.value}",
-                subject=job_id,
-                data={**facts, **data},
-            )
-        )
+        said: dict[str, JsonValue] = {
+            key: value for key, value in (facts | data).items() if value != ""
+        }
+        kind = f"io.dockbus.job.{state.value}"
+        self.publish(Event(source=JOBS_SOURCE, type=kind, subject=job_id, data=said))
 
 
 class JobHandle:

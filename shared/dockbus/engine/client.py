@@ -57,6 +57,9 @@ class Engine:
             return self._api
 
     def _connect(self) -> Any:  # noqa: ANN401
+        socket = Path(self.host.removeprefix("unix://"))
+        if self.host.startswith("unix://") and not socket.exists():
+            raise EngineUnavailable(f"{self.host}: no such socket")  # the SDK would leak one of its own here
         try:
             with translated():
                 probe = self._client("{}.{}".format(*OLDEST_API))

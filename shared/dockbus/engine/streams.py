@@ -50,7 +50,9 @@ class Stream(Generic[T]):
             return
         self._closed = True
         with contextlib.suppress(OSError, AttributeError):
-            _socket(self._response).shutdown(socket.SHUT_RDWR)
+            sock = _socket(self._response)
+            sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
         with contextlib.suppress(Exception):
             self._response.close()
 

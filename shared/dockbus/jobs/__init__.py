@@ -12,7 +12,15 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from dockbus.errors import InvalidSpec, near_miss
-from dockbus.jobs.base import LABEL_JOB, LABEL_KEEP, LABEL_SPEC, Kind, ResultModel, SpecModel
+from dockbus.jobs.base import (
+    LABEL_JOB,
+    LABEL_KEEP,
+    LABEL_MANAGED,
+    LABEL_SPEC,
+    Kind,
+    ResultModel,
+    SpecModel,
+)
 from dockbus.jobs.build import Build, BuildResult
 from dockbus.jobs.cleanup import Cleanup, CleanupItem, CleanupResult
 from dockbus.jobs.pull import Pull, PullResult
@@ -86,6 +94,7 @@ __all__ = [
     "KINDS",
     "LABEL_JOB",
     "LABEL_KEEP",
+    "LABEL_MANAGED",
     "LABEL_SPEC",
     "Build",
     "BuildResult",

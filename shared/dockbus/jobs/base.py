@@ -7,8 +7,10 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+LABEL_MANAGED = "dockbus.managed"
+"""On everything dockbus made, with the value `true`."""
 LABEL_JOB = "dockbus.job"
-"""On every container and image a job made: the job's ID."""
+"""On every container a job made: the job's ID."""
 LABEL_SPEC = "dockbus.spec-hash"
 """On a run job's container: the hash of the spec it was made for."""
 LABEL_KEEP = "dockbus.keep"

@@ -1,0 +1,32 @@
+"""`dockbus worker KIND`: the command line of the worker processes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dockbus.jobs import Kind
+from dockbus.settings import Settings
+
+worker = typer.Typer(help="Carry out the jobs of one kind.")
+
+
+@worker.command()
+def main(
+    kind: Annotated[Kind, typer.Argument(help="Which jobs to carry out.")],
+    slots: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Jobs at the same time.")
+    ] = None,
+) -> None:
+    """Carry out the jobs of one kind against this machine's Docker Engine, until stopped."""
+    from dockbus.logs import log_to_stderr  # noqa: PLC0415
+    from dockbus_workers.process import WorkerProcess  # noqa: PLC0415  the docker SDK is heavy, and may be missing
+
+    settings = Settings.from_env()
+    if slots:
+        settings = settings.model_copy(
+            update={"worker": settings.worker.model_copy(update={"slots": slots})}
+        )
+    log_to_stderr()
+    WorkerProcess(kind, settings).run()

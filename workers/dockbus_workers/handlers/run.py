@@ -1,0 +1,122 @@
+"""Run: carry one container to its end, and find it again when another worker had begun.
+
+The container's name comes from the job's ID, so a second attempt meets the first one's container and
+adopts it: it reads the log on from the last line that is known and waits for the same end.
+"""
+
+from __future__ import annotations
+
+from dockbus.engine import Container, ContainerSpec, EngineConflict, EngineTimeout, ImageNotFound
+from dockbus.engine.views import parse_time
+from dockbus.errors import DockbusError
+from dockbus.jobs import LABEL_JOB, LABEL_MANAGED, LABEL_SPEC, Run, RunResult
+from dockbus_workers.context import HandBack, JobContext
+from dockbus_workers.handlers.pull import fetch
+
+
+def run(spec: Run, ctx: JobContext) -> RunResult:
+    """Carry out a run job.
+
+    Raises:
+        ImageNotFound: the image is not there and may not, or cannot, be pulled.
+        EngineConflict: the container's name is taken by one that is not this job's.
+    """
+    container, adopted = _make_or_adopt(spec, ctx)
+    try:
+        if container.state == "created":
+            ctx.engine.containers.start(container.id)
+        _follow(container.id, ctx, seen=ctx.last_stamp() if adopted else "")
+        ended = ctx.engine.containers.get(container.id)
+    except HandBack:
+        raise  # it runs on and is adopted
+    except Exception as error:
+        if ctx.last_attempt or (isinstance(error, DockbusError) and not error.retryable):
+            ctx.engine.containers.stop(container.id, timeout=spec.stop_timeout)
+            ctx.engine.containers.remove(container.id)
+        raise
+    if spec.remove:
+        ctx.engine.containers.remove(container.id)
+    return RunResult(
+        exit_code=ended.exit_code,
+        oom_killed=ended.oom_killed,
+        duration=(ended.finished - ended.started).total_seconds()
+        if ended.started and ended.finished
+        else 0.0,
+        container_id=ended.id,
+        image_id=ended.image_id,
+    )
+
+
+def _make_or_adopt(spec: Run, ctx: JobContext) -> tuple[Container, bool]:
+    """This job's container, and whether an earlier attempt had made it."""
+    name = f"dockbus-{ctx.job}"
+    if there := ctx.engine.containers.find(name):
+        return _adopt(there, spec, ctx), True
+    _ensure_image(spec, ctx)
+    wanted = ContainerSpec(
+        name=name,
+        image=spec.image,
+        command=spec.command,
+        entrypoint=spec.entrypoint,
+        env=spec.env,
+        working_dir=spec.working_dir,
+        user=spec.user,
+        network=spec.network,
+        memory=spec.memory,
+        cpus=spec.cpus,
+        pids=spec.pids,
+        labels={
+            **spec.labels,
+            LABEL_MANAGED: "true",
+            LABEL_JOB: ctx.job,
+            LABEL_SPEC: spec.digest(),
+        },
+    )
+    try:
+        return ctx.engine.containers.get(ctx.engine.containers.create(wanted)), False
+    except EngineConflict:  # made between the look and the call
+        return _adopt(ctx.engine.containers.get(name), spec, ctx), True
+
+
+def _adopt(container: Container, spec: Run, ctx: JobContext) -> Container:
+    """The container of an earlier attempt, if it is one.
+
+    Raises:
+        EngineConflict: it is somebody else's.
+    """
+    if (container.labels.get(LABEL_JOB), container.labels.get(LABEL_SPEC)) != (
+        ctx.job,
+        spec.digest(),
+    ):
+        raise EngineConflict(
+            f"a container named {container.name} is there and was not made by this job; remove it"
+        )
+    ctx.log(f"adopting container {container.id[:12]} ({container.state}) of an earlier attempt")
+    return container
+
+
+def _ensure_image(spec: Run, ctx: JobContext) -> None:
+    present = ctx.engine.images.find(spec.image) is not None
+    if spec.pull == "never" and not present:
+        raise ImageNotFound(f"{spec.image} is not on this Engine and the job says never to pull")
+    if spec.pull == "always" or not present:
+        fetch(spec.image, None, ctx)
+
+
+def _follow(container: str, ctx: JobContext, *, seen: str) -> None:
+    """Log the container's output, after the line stamped `seen`, until it has stopped."""
+    while True:
+        since = parse_time(seen)
+        stream = ctx.engine.containers.logs(
+            container, since=str(int(since.timestamp())) if since else ""
+        )
+        try:
+            for line in ctx.pump(stream):
+                if line.stamp > seen:
+                    seen = line.stamp
+                    ctx.log(line.text, line.stream, line.stamp)
+        except EngineTimeout:
+            pass  # it has been silent; a connection that had died would look the same, so connect again
+        if ctx.engine.containers.get(container).is_stopped:
+            return
+        ctx.sleep(0.1)
