@@ -21,12 +21,14 @@ from pydantic import SecretStr
 from redis import Redis
 
 from dockbus import local
+from dockbus.bus import Bus
 from dockbus.connection import connect
 from dockbus.engine import Engine, EngineError
 from dockbus.errors import DockbusError
 from dockbus.jobs.base import LABEL_JOB
 from dockbus.local.image import BASE_IMAGE
 from dockbus.settings import BusSettings, EngineSettings, RedisSettings, Settings
+from processes import Program
 
 LABEL_TEST = "dockbus.test"
 """Tests put this label, with the value 1, on each container and image that they make."""
@@ -101,6 +103,29 @@ def settings(redis_url: str, engine_host: str, tmp_path: Path) -> Settings:
         engine=EngineSettings(host=engine_host),
         bus=BusSettings(key=SecretStr(secrets.token_hex(32)), data_dir=tmp_path),
     )
+
+
+@pytest.fixture
+def bus(settings: Settings, redis: Redis) -> Generator[Bus]:  # with `redis`, so that it is flushed
+    with Bus(settings) as bus:
+        yield bus
+
+
+@pytest.fixture
+def start(settings: Settings, tmp_path: Path) -> Generator[Callable[..., Program]]:
+    """Starts a dockbus command, such as `start("worker", "run")`, and stops it after the test."""
+    started: list[Program] = []
+
+    def run(*arguments: str, settings: Settings = settings) -> Program:
+        program = Program(list(arguments), settings, tmp_path / f"{len(started)}.log")
+        started.append(program)
+        return program
+
+    yield run
+    codes = [program.stop() for program in started]
+    for program, code in zip(started, codes, strict=True):
+        if code not in (0, -9):  # -9: the test killed it
+            print(f"--- {program.log.name} ended with {code}:\n{program.log.read_text()}")
 
 
 @contextlib.contextmanager

@@ -72,6 +72,11 @@ def read_stream(
     """
     with reachable():
         answer: Any = client.xread({key: after}, count=count, block=round(block * 1000) or None)
+    return stream_rows(answer, key)
+
+
+def stream_rows(answer: Any, key: str) -> list[Row]:  # noqa: ANN401  redis-py's answers are untyped
+    """The entries of one stream in the answer to XREAD or XREADGROUP."""
     if not answer:
         return []
     # RESP3 answers with a dict, RESP2 with a list of pairs.

@@ -14,5 +14,5 @@ def log_to_stderr() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for noisy in ("urllib3", "docker", "httpx"):
+    for noisy in ("urllib3", "docker", "rq.job"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -209,7 +209,7 @@ class Jobs:
             started=self._registry(StartedJobRegistry, name).get_job_count(cleanup=False),
             scheduled=self._registry(ScheduledJobRegistry, name).get_job_count(cleanup=False),
             failed=self._registry(FailedJobRegistry, name).get_job_count(cleanup=False),
-            workers=len(worker_keys(queue)),
+            workers=self._redis.exists(*alive) if (alive := worker_keys(queue)) else 0,
         )
 
     def _registry(self, registry: Callable[..., BaseRegistry], queue: str) -> BaseRegistry:

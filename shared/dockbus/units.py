@@ -56,8 +56,14 @@ def show_span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-Bytes = Annotated[int, BeforeValidator(parse_size), Field(examples=["512m"])]
+Bytes = Annotated[
+    int, BeforeValidator(parse_size, json_schema_input_type=int | str), Field(examples=["512m"])
+]
 """A size in bytes."""
 
-Seconds = Annotated[float, BeforeValidator(parse_span), Field(examples=["90s"])]
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_span, json_schema_input_type=float | str),
+    Field(examples=["90s"], allow_inf_nan=False),
+]
 """A span of time in seconds."""

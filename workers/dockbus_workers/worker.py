@@ -17,11 +17,12 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, cast
 
 import redis.exceptions
-from rq import Queue, get_current_job
+from rq import Queue, get_current_job, worker_registration
 from rq.exceptions import DequeueTimeout
 from rq.executions import Execution
 from rq.intermediate_queue import IntermediateQueue
@@ -192,6 +193,7 @@ class SlotWorker(BaseWorker):
         """Give a sign of life for the worker and for every job it runs."""
         running = list(self._running.values())
         self.heartbeat(self.worker_ttl)
+        worker_registration.register(self)  # again, for a Redis that has forgotten it
         self.set_state(WorkerStatus.BUSY if running else WorkerStatus.IDLE)
         for job, execution in running:
             self.maintain_heartbeats(job, execution)
@@ -279,6 +281,7 @@ class SlotWorker(BaseWorker):
             if job.get_status(refresh=False) == JobStatus.FAILED:
                 self._ended(job, JobState.FAILED, failure)
             else:
+                log.info("job %s: another attempt in about %s s", job.id, job.retry_intervals)
                 self._bus.publish_state(JobId(job.id), JobState.SCHEDULED, error=failure.code)
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:  # noqa: ANN401
@@ -305,7 +308,9 @@ class SlotWorker(BaseWorker):
             CanceledJobRegistry(job.origin, self.connection, job_class=self.job_class).add(
                 job, pipeline=pipe
             )
-            pipe.expire(job.key, self._bus.settings.bus.result_ttl)
+            job.ended_at = datetime.now(UTC)
+            job.save(pipeline=pipe, include_meta=False, include_result=False)
+            job.cleanup(self._bus.settings.bus.result_ttl, pipeline=pipe, remove_from_queue=False)
             pipe.execute()
         self._ended(job, JobState.CANCELED)
 

@@ -123,19 +123,19 @@ class Engine:
         """The Engine's own ID, asked for once."""
         return self.info().id
 
-    def events(self, *, since: str = "", idle: float = 300.0) -> Iterator[EngineEvent]:
+    def events(
+        self, *, since: str = "", until: str = "", idle: float = 300.0
+    ) -> Stream[EngineEvent]:
         """Events as they happen, after those since `since` ("seconds.nanoseconds") that the Engine remembers.
 
+        With `until`, only those up to that time.
+
         Raises:
-            EngineTimeout: nothing came for `idle` seconds; a silent connection may be a dead one.
-            EngineError: the stream broke.
+            EngineTimeout: while iterating, when nothing came for `idle` seconds; a silent connection may be a dead one.
+            EngineError: the stream broke, or could not be opened.
         """
-        stream = self.open(
-            "GET", "/events", read_objects, params={"since": since} if since else {}, idle=idle
-        )
-        with contextlib.closing(stream):
-            for raw in stream:
-                yield EngineEvent.parse(raw)
+        params = {name: time for name, time in (("since", since), ("until", until)) if time}
+        return self.open("GET", "/events", _read_events, params=params, idle=idle)
 
     def open(
         self,
@@ -168,6 +168,10 @@ class Engine:
                 with contextlib.closing(response):
                     raise _refusal(response)
         return Stream(response, read)
+
+
+def _read_events(response: requests.Response) -> Iterator[EngineEvent]:
+    return (EngineEvent.parse(raw) for raw in read_objects(response))
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -84,9 +84,8 @@ def _explain(item: ErrorDetails) -> str:
         tag = str(item.get("ctx", {}).get("tag"))
         return f"kind: {tag!r} is none of {', '.join(Kind)}{near_miss(tag, list(Kind))}"
     if item["type"] == "extra_forbidden" and kind:
-        return (
-            f"{field}: no such field{near_miss(field, list(KINDS[Kind(kind)].spec.model_fields))}"
-        )
+        known = list(KINDS[Kind(kind)].spec.model_fields)
+        return f"{field}: no such field{near_miss(str(item['loc'][-1]), known)}"
     return f"{field or 'spec'}: {item['msg'].removeprefix('Value error, ')}"
 
 

@@ -1,0 +1,113 @@
+"""The commands that look at the bus: jobs, logs, events and queues; and `cancel` and `doctor`."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from contextlib import closing
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+import typer
+
+from dockbus import doctor as checkup
+from dockbus.bus import Bus
+from dockbus.cli import output
+from dockbus.cli.options import Follow, JobArgument, Json
+from dockbus.settings import Settings
+
+
+def jobs(
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the newest jobs, newest first."""
+    with Bus.connect() as bus:
+        found = bus.jobs(limit=limit)
+    output.document(found) if as_json else output.jobs(found)
+
+
+def job(job_id: JobArgument, as_json: Json = False) -> None:
+    """Show everything about one job."""
+    with Bus.connect() as bus:
+        found = bus.job(job_id).refresh()
+    output.document(found) if as_json else output.job(found)
+
+
+def logs(job_id: JobArgument, follow: Follow = False, as_json: Json = False) -> None:
+    """Print a job's log: its output to stdout, its errors and dockbus' own words to stderr."""
+    from dockbus.cli.stream import Screen  # noqa: PLC0415  rich's bars are slow to import
+
+    with Bus.connect() as bus, closing(Screen(sys.stdout)) as screen:
+        for entry in bus.job(job_id).logs(follow=follow):
+            if as_json:
+                output.json_line(entry)
+            else:
+                screen.show(entry)
+
+
+def cancel(job_id: JobArgument, as_json: Json = False) -> None:
+    """Cancel a job; one that runs is stopped by its worker within a second or two."""
+    with Bus.connect() as bus:
+        bus.cancel(job_id)
+        found = bus.job(job_id).refresh()
+    if as_json:
+        output.document(found)
+    elif found.state.ended:
+        output.line(f"job {found.id} is {found.state}")
+    else:
+        output.line(f"job {found.id} is being stopped")
+
+
+def _position(text: str) -> str:
+    if not re.fullmatch(r"\d+(-\d+)?", text):
+        raise typer.BadParameter("a position is what `--json` shows, such as 1700000000000-0; or 0")
+    return text
+
+
+def events(
+    follow: Follow = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            parser=_position,
+            metavar="POSITION",
+            help="Only those after it. Default: 0, all that are kept; with --follow: from now on.",
+        ),
+    ] = None,
+    glob: Annotated[
+        str, typer.Option("--type", metavar="GLOB", help="Only of such types: 'io.dockbus.job.*'.")
+    ] = "*",
+    as_json: Json = False,
+) -> None:
+    """Print what has happened, one event a line."""
+    with Bus.connect() as bus:
+        for stored in bus.events(since=since or ("" if follow else "0"), follow=follow):
+            if fnmatchcase(stored.event.type, glob):
+                output.json_line(stored) if as_json else output.event(stored)
+
+
+def queues(as_json: Json = False) -> None:
+    """List the queues and how many workers serve each."""
+    with Bus.connect() as bus:
+        found = bus.queues()
+    output.document(found) if as_json else output.queues(found)
+
+
+def doctor(
+    settings: Annotated[
+        bool, typer.Option("--settings", help="List every setting instead, secrets masked.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check what this machine has for dockbus, and say what to do; exits with 1 if something needed is missing."""
+    if settings:
+        listed = checkup.settings(os.environ)
+        output.document(listed) if as_json else output.settings(listed)
+        Settings.from_env()  # raises what is wrong with them
+        return
+    found = checkup.examine(Settings.from_env())
+    output.document(found) if as_json else output.checks(found)
+    if any(check.level is checkup.Level.MISSING for check in found):
+        raise typer.Exit(1)

@@ -1,0 +1,166 @@
+"""`dockbus up`: the whole bus on one machine in one terminal, until Ctrl-C.
+
+Redis and, where none answers, a private Engine are started here; the API, the event producer, a worker
+per kind and the metrics worker run as the same commands one would start by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from dockbus.errors import MissingExtra, SettingsError
+from dockbus.jobs import Kind
+from dockbus.settings import Settings
+from dockbus.supervisor import Supervisor
+
+_COLOURS = (
+    "cyan",
+    "green",
+    "yellow",
+    "blue",
+    "magenta",
+    "bright_cyan",
+    "bright_green",
+    "bright_yellow",
+)
+_console = Console(stderr=True, highlight=False)
+
+
+def up(
+    rules: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="Rule file or folder; default: DOCKBUS_WATCH_RULES."),
+    ] = None,
+) -> None:
+    """Run the whole bus on this machine, until Ctrl-C."""
+    settings = Settings.from_env()
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    with running(settings, say=_tell, rules=rules) as whole:
+        _welcome(whole)
+        stopped.wait()
+        _tell("dockbus", "stopping (jobs that run get some time to end)")
+
+
+@contextlib.contextmanager
+def running(
+    settings: Settings, *, say: Callable[[str, str], None], rules: Path | None = None
+) -> Generator[Settings]:
+    """The whole bus, as long as the block runs; yields the settings with which to reach it.
+
+    Raises:
+        MissingExtra: a part of dockbus is not installed.
+        SettingsError: a port is taken.
+        NoEngine: there is no Engine and none can be started here.
+    """
+    try:
+        from dockbus import local  # noqa: PLC0415  it needs the docker SDK
+    except ModuleNotFoundError as error:
+        raise MissingExtra("all", error.name or "") from error
+    _check_ports(settings)
+    home = settings.bus.data_dir
+    with contextlib.ExitStack() as stack:
+        host = stack.enter_context(
+            local.local_engine(home / "engine", lambda text: say("engine", text))
+        )
+        if not settings.redis.url:
+            stack.enter_context(local.local_redis(home, lambda text: say("redis", text)))
+        settings = settings.model_copy(
+            update={"engine": settings.engine.model_copy(update={"host": host})}
+        )
+        settings.bus_key()
+        settings.api_token()
+        env = os.environ | {"DOCKBUS_ENGINE_HOST": host, "PYTHONUNBUFFERED": "1"}
+        if rules:
+            env["DOCKBUS_WATCH_RULES"] = str(rules.resolve())
+        supervisor = stack.enter_context(Supervisor(say))
+        for name, arguments in _programs(settings, say):
+            supervisor.start(name, [sys.executable, "-m", "dockbus", *arguments], env)
+        _wait_for_api(settings)
+        yield settings
+
+
+def _programs(
+    settings: Settings, say: Callable[[str, str], None]
+) -> Generator[tuple[str, list[str]]]:
+    yield "api", ["api"]
+    yield "watch", ["watch"]
+    yield "metrics", ["metrics"]
+    for kind in Kind:
+        if kind is Kind.SCAN and not _has(settings.scan.trivy):
+            say(
+                "scan",
+                "Trivy is not installed, so scan jobs wait in their queue; `dockbus doctor` says what to do",
+            )
+            continue
+        yield kind.value, ["worker", kind.value]
+
+
+def _has(program: str) -> bool:
+    beside = f"{os.environ.get('PATH', '')}{os.pathsep}{Path(sys.executable).parent}"
+    return shutil.which(program, path=beside) is not None
+
+
+def _check_ports(settings: Settings) -> None:
+    for group, (host, port) in {
+        "API": (settings.api.host, settings.api.port),
+        "METRICS": (settings.metrics.host, settings.metrics.port),
+    }.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise SettingsError(
+                    f"cannot listen on {host}:{port} ({error.strerror}); choose another with DOCKBUS_{group}_PORT"
+                ) from error
+
+
+def _wait_for_api(settings: Settings, timeout: float = 30.0) -> None:
+    """Wait until the API answers; if it does not, its own lines have said why."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection(settings.api.host, settings.api.port, timeout=1)
+            connection.request("GET", "/healthz")
+            if connection.getresponse().status == 200:
+                return
+        time.sleep(0.1)
+
+
+def _tell(name: str, line: str) -> None:
+    colour = _COLOURS[sum(name.encode()) % len(_COLOURS)]
+    _console.print(
+        Text(f"{name:>8} │ ", style=colour).append(line, style="default"), soft_wrap=True
+    )
+
+
+def _welcome(settings: Settings) -> None:
+    api = f"http://{settings.api.host}:{settings.api.port}"
+    token = settings.bus.data_dir / "token"
+    for line in (
+        "dockbus is up.",
+        f"  HTTP API    {api}/docs",
+        f"  token       {token}"
+        if not settings.api.token.get_secret_value()
+        else "  token       DOCKBUS_API_TOKEN",
+        f"  metrics     http://{settings.metrics.host}:{settings.metrics.port}/metrics",
+        "  try it      in another terminal: dockbus run busybox -- echo hello",
+    ):
+        _tell("dockbus", line)

@@ -1,0 +1,300 @@
+"""What this machine has for dockbus and what it lacks, as plain values; printing them is for others.
+
+A probe never raises and waits a few seconds at most. It may need what is not installed: the docker SDK
+is imported only inside its probe, and its absence is a finding like any other.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, distribution, requires
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from dockbus.bus import Bus
+from dockbus.errors import DockbusError, SettingsError
+from dockbus.settings import Settings, variables
+
+PATIENCE = 3.0
+"""Seconds a probe waits for an answer."""
+OLDEST_REDIS = (6, 2)
+MOST_SKEW = 5.0
+"""Seconds by which this machine's clock may differ from that of Redis."""
+
+
+class Level(StrEnum):
+    """How a check has ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """It works, but not everything does, or not safely."""
+    MISSING = "missing"
+    """Nothing works without it."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    level: Level
+    found: str
+    advice: str = ""
+    """What to do about it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting, as it stands in this environment."""
+
+    name: str
+    value: str
+    """Passwords and secrets are masked."""
+    origin: str
+    """The variable that gives it, or `default`."""
+    default: str
+    meaning: str
+
+
+def examine(settings: Settings) -> list[Check]:
+    """Look at everything, in a fixed order."""
+    return [
+        check
+        for probe in (_engine, _redis, _key, _workers, _trivy, _extras)
+        for check in _safely(probe, settings)
+    ]
+
+
+def settings(env: Mapping[str, str]) -> list[Setting]:
+    """Every setting with the value that this environment gives it, also where that value is wrong."""
+    defaults = Settings.from_env({k: v for k, v in env.items() if not k.startswith("DOCKBUS_")})
+    listed: list[Setting] = []
+    for name, known in variables().items():
+        origin = next((given for given in (name, f"{name}_FILE") if given in env), "default")
+        fallback = getattr(getattr(defaults, known.group), known.field)
+        value = env[origin] if origin in env else "" if known.secret else _shown(fallback)
+        if known.secret and origin == name:
+            value = "***"
+        if origin == "default" and value != known.default and known.group == "engine":
+            origin = "DOCKER_HOST" if known.field == "host" else "DOCKER_CERT_PATH"
+        listed.append(
+            Setting(
+                name=name,
+                value=_masked(value),
+                origin=origin,
+                default=known.default,
+                meaning=known.meaning,
+            )
+        )
+    return listed
+
+
+def _safely(probe: Callable[[Settings], Iterator[Check]], settings: Settings) -> list[Check]:
+    name = probe.__name__.removeprefix("_")
+    try:
+        return list(probe(settings))
+    except DockbusError as error:
+        return [Check(name, Level.MISSING, f"{error.title} {error.detail}".strip(), error.advice)]
+    except Exception as error:  # noqa: BLE001  a doctor that dies helps nobody
+        return [Check(name, Level.WARNING, f"the check failed: {error!r}", "Please report it.")]
+
+
+# -- probes --------------------------------------------------------------------------------
+
+
+def _engine(settings: Settings) -> Iterator[Check]:
+    try:
+        from dockbus.engine import Engine  # noqa: PLC0415  the docker SDK may not be installed
+    except ModuleNotFoundError:
+        yield Check(
+            "engine",
+            Level.WARNING,
+            "not looked for: the docker package is not installed",
+            "To run workers here: pip install 'dockbus[workers]'",
+        )
+        return
+    engine = Engine(settings.engine.model_copy(update={"timeout": PATIENCE}))
+    try:
+        info = engine.info()
+    finally:
+        engine.close()
+    found = (
+        f"Docker {info.version} (API {info.api_version}, {info.platform}, {info.storage_driver}, "
+        f"cgroup v{info.cgroup_version}) at {engine.host}"
+    )
+    if info.storage_driver == "vfs":
+        yield Check("engine", Level.WARNING, found, "vfs copies every layer; use overlay2.")
+    else:
+        yield Check("engine", Level.OK, found)
+
+
+def _redis(settings: Settings) -> Iterator[Check]:
+    with _client(settings.redis_url) as client:
+        try:
+            info = client.info()
+            ahead = time.time() - _seconds(client.time())
+        except redis.RedisError as error:
+            advice = (
+                "Start it (`dockbus up` brings its own) or set DOCKBUS_REDIS_URL to one that runs."
+            )
+            found = f"{_masked(settings.redis_url)} does not answer: {error}"
+            yield Check("redis", Level.MISSING, found, advice)
+            return
+    version = str(info["redis_version"])
+    found = f"{info.get('server_name', 'redis')} {version} at {_masked(settings.redis_url)}"
+    if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
+        yield Check("redis", Level.MISSING, found, "Upgrade it to 6.2 or newer.")
+    else:
+        yield Check("redis", Level.OK, found)
+    yield (
+        Check("redis persistence", Level.OK, "append-only file on")
+        if info.get("aof_enabled")
+        else Check(
+            "redis persistence",
+            Level.WARNING,
+            "append-only file off",
+            "A crash loses jobs that were accepted; set `appendonly yes`.",
+        )
+    )
+    policy = str(info.get("maxmemory_policy"))
+    yield (
+        Check("redis memory", Level.OK, policy)
+        if policy == "noeviction"
+        else Check(
+            "redis memory",
+            Level.WARNING,
+            f"maxmemory-policy {policy}",
+            "A full Redis drops jobs; set `maxmemory-policy noeviction`.",
+        )
+    )
+    yield (
+        Check("clock", Level.OK, f"{abs(ahead):.1f} s off that of Redis")
+        if abs(ahead) <= MOST_SKEW
+        else Check(
+            "clock",
+            Level.WARNING,
+            f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} that of Redis",
+            "Delays and heartbeats need clocks that agree; run NTP on both machines.",
+        )
+    )
+
+
+def _key(settings: Settings) -> Iterator[Check]:
+    settings.bus_key()
+    given = settings.bus.key.get_secret_value()
+    where = "DOCKBUS_BUS_KEY" if given else str(settings.bus.data_dir / "key")
+    yield Check("key", Level.OK, f"from {where}")
+
+
+def _workers(settings: Settings) -> Iterator[Check]:
+    with _client(settings.redis_url) as client:
+        try:
+            client.ping()
+        except redis.RedisError:
+            return  # said already
+    try:
+        bus = Bus(settings)
+    except SettingsError:
+        return  # likewise
+    with bus:
+        queues = bus.queues()
+    found = ", ".join(f"{queue.name} {queue.workers}" for queue in queues)
+    unserved = [
+        queue.name
+        for queue in queues
+        if not queue.workers and (queue.queued or "@" not in queue.name)
+    ]
+    if unserved:
+        kinds = sorted({name.partition("@")[0] for name in unserved})
+        advice = "Start them: " + ", ".join(f"`dockbus worker {kind}`" for kind in kinds)
+        yield Check("workers", Level.WARNING, found, advice)
+    else:
+        yield Check("workers", Level.OK, found)
+
+
+def _trivy(settings: Settings) -> Iterator[Check]:
+    name = settings.scan.trivy
+    # A trivy that pip has installed lies beside our own Python, which need not be on PATH.
+    program = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    try:
+        said = subprocess.run(
+            [program or name, "--version"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE,
+        ).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        found = f"{name}: {error}" if program else f"{name} is not installed"
+        advice = "For scan jobs: install Trivy, or set DOCKBUS_SCAN_TRIVY to where it is."
+        yield Check("trivy", Level.WARNING, found, advice)
+        return
+    yield Check("trivy", Level.OK, f"{said.partition('Version: ')[2].split()[0]} at {program}")
+
+
+def _extras(_: Settings) -> Iterator[Check]:
+    needs: dict[str, list[str]] = {}
+    for line in requires("dockbus") or ():
+        package, marker = f"{line};".split(";")[:2]
+        if extra := re.search(r"extra == ['\"](\w+)['\"]", marker):
+            needs.setdefault(extra[1], []).append(re.split(r"[^\w.-]", package)[0])
+    lacking = {
+        extra: absent
+        for extra, packages in needs.items()
+        if extra != "all" and (absent := [name for name in packages if not _installed(name)])
+    }
+    present = ", ".join(sorted(needs.keys() - lacking.keys() - {"all"})) or "none"
+    if lacking:
+        without = ", ".join(f"{extra} (no {', '.join(names)})" for extra, names in lacking.items())
+        advice = f"Where this machine needs them: pip install 'dockbus[{','.join(lacking)}]'"
+        yield Check("extras", Level.WARNING, f"{present}; without {without}", advice)
+    else:
+        yield Check("extras", Level.OK, present)
+
+
+# -- helpers -------------------------------------------------------------------------------
+
+
+def _client(url: str) -> Any:  # noqa: ANN401  redis-py's own annotations are partial
+    """A client that gives up at once, unlike that of the bus."""
+    try:
+        return redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+            url,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=PATIENCE,
+            socket_timeout=PATIENCE,
+        )
+    except ValueError as error:
+        raise SettingsError(f"DOCKBUS_REDIS_URL: {error}") from None
+
+
+def _seconds(answer: Any) -> float:  # noqa: ANN401  redis-py's TIME is untyped
+    return float(answer[0]) + float(answer[1]) / 1e6
+
+
+def _installed(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401  a setting may be of any type
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+def _masked(text: str) -> str:
+    """The text without the password of a URL in it."""
+    return re.sub(r"(?<=://)[^/@\s]*@", "***@", text)

@@ -1,0 +1,238 @@
+"""Run jobs on a real Engine: logs, exit codes, limits, ends of every sort, and nothing left behind."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from dockbus import Bus, JobCanceled, JobFailed, JobHandle, JobState, Run, RunResult, Settings
+from dockbus.engine import Engine
+from dockbus.jobs import LABEL_JOB
+from dockbus.settings import EngineSettings, WorkerSettings
+from processes import Program
+from waiting import wait_for
+
+Start = Callable[..., Program]
+
+
+def shell(script: str, **fields: object) -> Run:
+    return Run.model_validate(
+        {
+            "image": "dockbus/base:1",
+            "command": ["sh", "-c", script],
+            "labels": {"dockbus.test": "1"},
+            **fields,
+        }
+    )
+
+
+def result(job: JobHandle) -> RunResult:
+    ended = job.wait(timeout=30)
+    assert isinstance(ended, RunResult)
+    return ended
+
+
+def no_container(engine: Engine, job: JobHandle) -> bool:
+    return not engine.containers.all(labels={LABEL_JOB: job.id})
+
+
+@pytest.fixture(autouse=True)
+def worker(start: Start, base_image: str, bus: Bus) -> Program:
+    program = start("worker", "run")
+    program.wait_until_said("taking jobs")
+    return program
+
+
+def test_output_comes_apart_and_in_order_and_the_exit_code_is_the_result(
+    bus: Bus, engine: Engine
+) -> None:
+    job = bus.enqueue(shell("echo one; sleep 0.3; echo two >&2; sleep 0.3; echo three; exit 7"))
+
+    lines = [(line.stream, line.text) for line in job.logs(follow=True) if line.stream != "system"]
+    ended = result(job)
+
+    assert lines == [("stdout", "one"), ("stderr", "two"), ("stdout", "three")]
+    assert ended.exit_code == 7
+    assert 0.5 < ended.duration < 10
+    assert job.state is JobState.SUCCEEDED
+    assert no_container(engine, job)
+
+
+def test_logs_are_there_while_the_container_still_runs(bus: Bus) -> None:
+    job = bus.enqueue(shell("echo early; sleep 60"))
+
+    first = next(line for line in job.logs(follow=True) if line.stream == "stdout")
+
+    assert first.text == "early"
+    assert job.state is JobState.STARTED
+    job.cancel()
+    with pytest.raises(JobCanceled):
+        job.wait(timeout=30)
+
+
+def test_the_limits_reach_the_engine(bus: Bus, engine: Engine) -> None:
+    job = bus.enqueue(
+        shell("sleep 60", memory="64m", cpus=0.5, pids=50, network="none", stop_timeout=0)
+    )
+    container = wait_for(
+        lambda: engine.containers.find(f"dockbus-{job.id}"), what="the job's container"
+    )
+
+    host = engine.containers.inspect(container.id)["HostConfig"]
+
+    assert (host["Memory"], host["MemorySwap"]) == (64 * 2**20, 64 * 2**20)
+    assert (host["NanoCpus"], host["PidsLimit"], host["NetworkMode"]) == (500_000_000, 50, "none")
+    assert "no-new-privileges:true" in host["SecurityOpt"]
+    assert not host["Privileged"]
+    job.cancel()
+    wait_for(lambda: no_container(engine, job), what="the container to be gone")
+
+
+def test_environment_user_and_folder_reach_the_program(bus: Bus) -> None:
+    job = bus.enqueue(
+        shell(
+            'echo "$GREETING $(id -u) $(pwd)"',
+            env={"GREETING": "a=b c"},
+            user="65534",
+            working_dir="/tmp",
+        )
+    )
+
+    assert [line.text for line in job.logs(follow=True) if line.stream == "stdout"] == [
+        "a=b c 65534 /tmp"
+    ]
+
+
+def test_running_out_of_memory_is_told(bus: Bus) -> None:
+    ended = result(bus.enqueue(shell("exec tail /dev/zero", memory="16m")))
+
+    assert ended.exit_code == 137
+    assert ended.oom_killed
+
+
+def test_cancel_stops_the_container_and_removes_it(bus: Bus, engine: Engine) -> None:
+    job = bus.enqueue(shell("sleep 60"))
+    wait_for(
+        lambda: engine.containers.all(labels={LABEL_JOB: job.id}, running=True), what="it to run"
+    )
+
+    job.cancel()
+
+    with pytest.raises(JobCanceled):
+        job.wait(timeout=15)
+    assert job.state is JobState.CANCELED
+    assert no_container(engine, job)
+
+
+def test_a_job_out_of_time_is_stopped_and_fails_without_another_attempt(
+    bus: Bus, engine: Engine
+) -> None:
+    job = bus.enqueue(shell("sleep 60"), timeout=1)
+
+    with pytest.raises(JobFailed, match="longer than its timeout"):
+        job.wait(timeout=20)
+    record = job.refresh()
+    assert record.error is not None
+    assert (record.error.code, record.attempts) == ("job-timeout", 1)
+    assert no_container(engine, job)
+
+
+def test_an_image_that_is_nowhere_fails_with_advice(bus: Bus) -> None:
+    job = bus.enqueue(Run(image="dockbus/no-such-image:1", pull="never"))
+
+    with pytest.raises(JobFailed, match="never to pull"):
+        job.wait(timeout=20)
+    record = job.refresh()
+    assert record.error is not None
+    assert record.error.code == "image-not-found"
+    assert "spelling" in record.error.advice
+
+
+def test_a_stopped_container_stays_where_the_job_says_so(bus: Bus, engine: Engine) -> None:
+    ended = result(bus.enqueue(shell("true", remove=False)))
+
+    assert engine.containers.get(ended.container_id).state == "exited"
+    engine.containers.remove(ended.container_id)
+
+
+def test_a_killed_worker_loses_nothing_its_container_is_adopted(
+    bus: Bus, engine: Engine, start: Start, settings: Settings, worker: Program
+) -> None:
+    quick = settings.model_copy(update={"worker": WorkerSettings(heartbeat=3)})
+    first = start("worker", "run", settings=quick)
+    worker.stop()
+    first.wait_until_said("taking jobs")
+    job = bus.enqueue(shell("for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 1; done; exit 5"))
+    wait_for(lambda: len(list(job.logs())) >= 2, what="two lines")
+    container = engine.containers.get(f"dockbus-{job.id}").id
+    first.process.send_signal(signal.SIGKILL)
+    first.process.wait()
+
+    start("worker", "run", settings=quick).wait_until_said("taking jobs")
+    ended = job.wait(timeout=45)
+
+    assert isinstance(ended, RunResult)
+    assert (ended.exit_code, ended.container_id) == (5, container)
+    said = [line.text for line in job.logs() if line.stream == "stdout"]
+    assert said == [f"line {i}" for i in range(1, 9)]
+    assert job.refresh().attempts == 2
+    assert no_container(engine, job)
+
+
+def test_a_worker_told_to_stop_hands_its_job_to_the_next(
+    bus: Bus, engine: Engine, start: Start, settings: Settings, worker: Program
+) -> None:
+    hasty = settings.model_copy(update={"worker": WorkerSettings(drain=0)})
+    worker.stop()
+    first = start("worker", "run", settings=hasty)
+    first.wait_until_said("taking jobs")
+    job = bus.enqueue(shell("echo begun; sleep 4; echo done"))
+    wait_for(lambda: list(job.logs()), what="the first line")
+
+    assert first.stop() == 0
+    assert job.state is JobState.QUEUED
+    assert engine.containers.get(f"dockbus-{job.id}").state == "running"
+    start("worker", "run")
+
+    assert result(job).exit_code == 0
+    assert [line.text for line in job.logs() if line.stream == "stdout"] == ["begun", "done"]
+
+
+def test_two_jobs_run_side_by_side(bus: Bus, engine: Engine) -> None:
+    jobs = [bus.enqueue(shell("sleep 60", stop_timeout=0)) for _ in range(3)]
+
+    wait_for(lambda: all(job.state is JobState.STARTED for job in jobs), what="three running jobs")
+    queue = next(queue for queue in bus.queues() if queue.name == "run")
+
+    assert (queue.started, queue.queued, queue.workers) == (3, 0, 1)
+    for job in jobs:
+        job.cancel()
+    for job in jobs:
+        wait_for(lambda job=job: no_container(engine, job), 20, "its container to be gone")
+
+
+def test_a_job_for_this_engine_by_name_runs_here(bus: Bus) -> None:
+    job = bus.enqueue(shell("true"), engine="local")
+
+    assert job.refresh().queue == "run@local"
+    assert result(job).exit_code == 0
+
+
+def test_without_an_engine_jobs_wait_and_nothing_fails(
+    bus: Bus, start: Start, settings: Settings, worker: Program
+) -> None:
+    worker.stop()
+    lost = settings.model_copy(
+        update={"engine": EngineSettings(host="unix:///nowhere/docker.sock")}
+    )
+    lonely = start("worker", "run", settings=lost)
+    lonely.wait_until_said("Jobs wait in their queue")
+    job = bus.enqueue(shell("true"))
+
+    assert "DOCKBUS_ENGINE_HOST" in lonely.log.read_text()
+    assert job.state is JobState.QUEUED
+    assert lonely.stop() == 0
+    start("worker", "run")
+    assert result(job).exit_code == 0
