@@ -20,6 +20,7 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
+import registries
 from dockbus import local
 from dockbus.bus import Bus
 from dockbus.connection import connect
@@ -80,6 +81,13 @@ def base_image(engine: Engine, scratch: Path, say: Say) -> str:
         return local.base_image(engine, scratch, say)
     except DockbusError as error:
         _missing(error)
+
+
+@pytest.fixture(scope="session")
+def registry(scratch: Path, say: Say) -> Generator[str]:
+    """A real registry on loopback, `127.0.0.1:PORT`: Debian's docker-registry."""
+    with _service(registries.serve(scratch / "registry", say)) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

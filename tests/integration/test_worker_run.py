@@ -96,12 +96,12 @@ def test_environment_user_and_folder_reach_the_program(bus: Bus) -> None:
             'echo "$GREETING $(id -u) $(pwd)"',
             env={"GREETING": "a=b c"},
             user="65534",
-            working_dir="/tmp",
+            working_dir="/bin",
         )
     )
 
     assert [line.text for line in job.logs(follow=True) if line.stream == "stdout"] == [
-        "a=b c 65534 /tmp"
+        "a=b c 65534 /bin"
     ]
 
 

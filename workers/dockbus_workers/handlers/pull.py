@@ -7,6 +7,7 @@ import time
 from dockbus.engine import Image, PullProgress
 from dockbus.errors import DockbusError
 from dockbus.joblog import Progress
+from dockbus.references import split
 from dockbus.jobs import Pull, PullResult
 from dockbus_workers.context import JobContext
 
@@ -26,7 +27,7 @@ def pull(spec: Pull, ctx: JobContext) -> PullResult:
     # Engines take a single-platform image for any platform without a word.
     if spec.platform and not image.platform.startswith(spec.platform):
         raise PlatformMismatch(f"{spec.image} is {image.platform}, not {spec.platform}")
-    repository = spec.image.partition("@")[0].rsplit(":", 1)[0]
+    repository, _ = split(spec.image)
     digests = [
         name.partition("@")[2] for name in image.digests if name.startswith(f"{repository}@")
     ]

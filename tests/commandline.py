@@ -1,0 +1,48 @@
+"""The installed `dockbus` command, as its users call it: a process of its own, with an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = Path(sys.executable).parent / "dockbus"
+
+
+class CommandLine:
+    """Calls `dockbus` with these variables and no other of dockbus' or Docker's."""
+
+    def __init__(self, program: Path = PROGRAM, **variables: str) -> None:
+        self.program = program
+        inherited = {
+            k: v for k, v in os.environ.items() if not k.startswith(("DOCKBUS_", "DOCKER_"))
+        }
+        self.env = inherited | variables
+
+    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.program, *words],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def ok(self, *words: str) -> str:
+        """Call it; what it wrote to stdout, if it succeeded."""
+        done = self(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def start(self, *words: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+        """Start it and go on."""
+        return subprocess.Popen(
+            [self.program, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=self.env,
+        )

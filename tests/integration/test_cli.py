@@ -1,0 +1,442 @@
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from redis import Redis
+
+from commandline import PROGRAM, CommandLine
+from dockbus import Bus, Event, JobState, LogLine, Progress
+from dockbus.settings import BusSettings, RedisSettings, Settings
+from waiting import wait_for
+
+KEY = "a key of tests"
+
+
+@pytest.fixture
+def dockbus(redis_url: str, redis: Redis, tmp_path: Path) -> CommandLine:
+    return CommandLine(
+        DOCKBUS_REDIS_URL=redis_url, DOCKBUS_BUS_KEY=KEY, DOCKBUS_BUS_DATA_DIR=str(tmp_path)
+    )
+
+
+@pytest.fixture
+def bus(redis_url: str, tmp_path: Path) -> Generator[Bus]:
+    settings = Settings(
+        redis=RedisSettings(url=redis_url), bus=BusSettings(key=SecretStr(KEY), data_dir=tmp_path)
+    )
+    with Bus.connect(settings) as bus:
+        yield bus
+
+
+def lines(text: str) -> list[Any]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+# -- jobs that wait for a worker -----------------------------------------------------------
+
+
+def test_a_job_can_be_sent_looked_at_and_canceled(dockbus: CommandLine) -> None:
+    job = dockbus.ok("run", "-d", "-e", "A=b=c", "busybox", "--", "echo", "--json").strip()
+
+    (listed,) = json.loads(dockbus.ok("jobs", "--json"))
+    shown = json.loads(dockbus.ok("job", job, "--json"))
+    assert listed == shown
+    assert (shown["id"], shown["state"], shown["queue"]) == (job, "queued", "run")
+    assert shown["spec"]["command"] == ["echo", "--json"]
+    assert shown["spec"]["env"] == {"A": "b=c"}
+    table = dockbus.ok("jobs")
+    assert re.search(rf"^{job} +run +busybox echo --json +queued ", table, re.MULTILINE)
+    assert re.search(r"^spec.image +busybox *$", dockbus.ok("job", job), re.MULTILINE)
+    queued = {
+        queue["name"]: queue["queued"] for queue in json.loads(dockbus.ok("queues", "--json"))
+    }
+    assert queued == {"build": 0, "cleanup": 0, "pull": 0, "run": 1, "scan": 0}
+    assert re.search(r"^run +1 +0 +0 +0 +0", dockbus.ok("queues"), re.MULTILINE)
+
+    assert dockbus.ok("cancel", job) == f"job {job} is canceled\n"
+    assert json.loads(dockbus.ok("job", job, "--json"))["state"] == "canceled"
+    again = dockbus("cancel", job)
+    assert (again.returncode, again.stderr.count("\n")) == (1, 1)
+    assert "already ended" in again.stderr
+
+    told = lines(dockbus.ok("events", "--json"))
+    assert [fact["event"]["type"] for fact in told] == [
+        "io.dockbus.job.queued",
+        "io.dockbus.job.canceled",
+    ]
+    after = lines(dockbus.ok("events", "--json", "--since", told[0]["position"]))
+    assert after == told[1:]
+    assert dockbus.ok("events", "--type", "*.queued").count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "spec"),
+    [
+        (
+            "run -m 512m --cpus 1.5 -w /tmp -u 1:1 --network none -l a=1 --pull never --keep busybox",
+            {
+                "memory": 512 * 1024**2,
+                "cpus": 1.5,
+                "working_dir": "/tmp",  # noqa: S108
+                "user": "1:1",
+                "network": "none",
+                "labels": {"a": "1"},
+                "pull": "never",
+                "remove": False,
+                "command": None,
+            },
+        ),
+        ("pull busybox --platform linux/arm64", {"image": "busybox", "platform": "linux/arm64"}),
+        (
+            "build ctx -t app:1 -t app:2 -f D --build-arg V=1 --target t --no-cache",
+            {
+                "context": str(Path.cwd() / "ctx"),
+                "tags": ["app:1", "app:2"],
+                "dockerfile": "D",
+                "args": {"V": "1"},
+                "target": "t",
+                "no_cache": True,
+            },
+        ),
+        (
+            "scan busybox --ignore-unfixed --fail-on high",
+            {"ignore_unfixed": True, "fail_on": "HIGH"},
+        ),
+        ("cleanup", {"containers": True, "images": False, "older_than": 0.0, "dry_run": False}),
+        (
+            "cleanup --no-containers --images --label a --label b=1 --older-than 7d --dry-run",
+            {
+                "containers": False,
+                "images": True,
+                "labels": {"a": "", "b": "1"},
+                "older_than": 604800.0,
+                "dry_run": True,
+            },
+        ),
+    ],
+)
+def test_options_become_the_spec(dockbus: CommandLine, words: str, spec: dict[str, Any]) -> None:
+    job = json.loads(dockbus.ok(*words.split(), "--detach", "--json"))
+    assert job["kind"] == words.split(maxsplit=1)[0]
+    assert job["spec"].items() >= spec.items()
+
+
+def test_delivery_options_of_a_job(dockbus: CommandLine, bus: Bus, redis: Redis) -> None:
+    first = dockbus.ok("pull", "a", "-d", "--key", "k", "--engine", "e1", "--timeout", "2m").strip()
+    assert bus.job(first).refresh().queue == "pull@e1"
+    assert redis.hget(f"rq:job:{first}", "timeout") == b"120"
+    assert dockbus.ok("pull", "a", "-d", "--key", "k", "--engine", "e1").strip() == first
+    conflict = dockbus("pull", "b", "-d", "--key", "k", "--json")
+    assert conflict.returncode == 1
+    assert json.loads(conflict.stderr)["code"] == "key-conflict"
+    normal, high = (dockbus.ok("pull", "a", "-d", *more).strip() for more in ([], ["--high"]))
+    assert redis.lrange("rq:queue:pull", 0, -1) == [high.encode(), normal.encode()]
+
+
+# -- what goes wrong -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ("run busybox --foo", 2, "No such option: --foo (see `dockbus run --help`)"),
+        ("run", 2, "Missing argument 'IMAGE'"),
+        ("run busybox -e A", 2, "'A' is not KEY=VALUE"),
+        ("jbos", 2, "Did you mean 'jobs'?"),
+        ("cleanup --older-than 1x", 2, "'1x' is not a span of time"),
+        ("events --since yesterday", 2, "a position is"),
+        ("scan busybox --fail-on awful", 2, "'awful'"),
+        ("run -d Bad:Image", 1, "'Bad:Image' is not an image reference"),
+        ("run -d -m 1k busybox", 1, "memory: "),
+        ("cleanup -d --no-containers", 1, "nothing to clean up"),
+        ("job nope", 1, "There is no such job: nope"),
+        ("logs nope", 1, "There is no such job: nope"),
+    ],
+)
+def test_a_mistake_is_one_line_and_changes_nothing(
+    dockbus: CommandLine, redis: Redis, words: str, code: int, said: str
+) -> None:
+    done = dockbus(*words.split())
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("dockbus: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+    assert not redis.keys()
+
+
+def test_a_redis_that_is_down_is_one_line(tmp_path: Path) -> None:
+    dockbus = CommandLine(DOCKBUS_REDIS_URL=f"unix://{tmp_path}/none.sock", DOCKBUS_BUS_KEY=KEY)
+    done = dockbus("run", "-d", "busybox")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "DOCKBUS_REDIS_URL" in done.stderr
+    problem = json.loads(dockbus("jobs", "--json").stderr)
+    assert list(problem) == ["code", "title", "detail", "advice"]
+    assert problem["code"] == "redis-unavailable"
+
+
+def test_a_misspelt_variable_is_named_and_the_settings_are_still_listed(tmp_path: Path) -> None:
+    dockbus = CommandLine(DOCKBUS_REDIS_ULR="x", HOME=str(tmp_path))
+    done = dockbus("jobs")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "did you mean 'DOCKBUS_REDIS_URL'?" in done.stderr
+    listed = dockbus("doctor", "--settings", "--json")
+    assert (listed.returncode, json.loads(listed.stderr)["code"]) == (1, "settings-error")
+    assert "DOCKBUS_REDIS_URL" in {setting["name"] for setting in json.loads(listed.stdout)}
+
+
+def test_jobs_of_another_key_are_shown_as_failed(dockbus: CommandLine) -> None:
+    job = dockbus.ok("run", "-d", "busybox").strip()
+    dockbus.env["DOCKBUS_BUS_KEY"] = "another"
+    done = dockbus("jobs")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(rf"^{job} +The job's record .* failed ", done.stdout, re.MULTILINE)
+
+
+def test_a_reader_that_goes_away_is_no_error(dockbus: CommandLine, bus: Bus) -> None:
+    for number in range(2000):  # more than a pipe holds
+        bus.publish(Event(source="/test", type="test", data={"number": number, "text": "x" * 50}))
+    done = subprocess.run(
+        ["bash", "-c", f"{PROGRAM} events | head -1"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=dockbus.env,
+    )
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+# -- logs and following --------------------------------------------------------------------
+
+
+def test_logs_keep_the_streams_apart(dockbus: CommandLine, bus: Bus) -> None:
+    job = dockbus.ok("run", "-d", "busybox").strip()
+    log = bus.log(bus.job(job).id)
+    log.write(
+        [
+            LogLine(stream="system", text="pulling"),
+            LogLine(stream="stdout", text="[bold]out[/]"),
+            LogLine(stream="stderr", text="err"),
+        ]
+    )
+    done = dockbus("logs", job)
+    assert (done.stdout, done.stderr) == ("[bold]out[/]\n", "pulling\nerr\n")
+    assert [entry["stream"] for entry in lines(dockbus.ok("logs", job, "--json"))] == [
+        "system",
+        "stdout",
+        "stderr",
+    ]
+
+    follower = dockbus.start("logs", "-f", job)
+    assert follower.stdout
+    assert follower.stdout.readline() == b"[bold]out[/]\n"
+    log.write([LogLine(stream="stdout", text="more")])
+    assert follower.stdout.readline() == b"more\n"
+    bus.cancel(job)
+    rest, _ = follower.communicate(timeout=10)
+    assert (follower.returncode, rest) == (0, b"")
+
+
+def test_events_are_followed_as_they_happen(dockbus: CommandLine, bus: Bus) -> None:
+    bus.publish(Event(source="/test", type="test.old"))
+    follower = dockbus.start("events", "-f", "--json", "--since", "0")
+    assert follower.stdout
+    assert json.loads(follower.stdout.readline())["event"]["type"] == "test.old"
+    bus.publish(Event(source="/test", type="test.new"))
+    assert json.loads(follower.stdout.readline())["event"]["type"] == "test.new"
+    follower.send_signal(signal.SIGINT)
+    _, errors = follower.communicate(timeout=10)
+    assert (follower.returncode, errors) == (130, b"")
+
+
+def test_ctrl_c_cancels_the_job(dockbus: CommandLine, bus: Bus) -> None:
+    process = dockbus.start("run", "busybox", "--", "sleep", "60")
+    assert process.stderr
+    announced = process.stderr.readline().decode().split()
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=10)
+    (job,) = bus.jobs()
+    assert announced == ["job", job.id]
+    assert (process.returncode, output) == (130, b"")
+    assert errors.decode() == f"canceled job {job.id}\n"
+    assert job.state is JobState.CANCELED
+
+
+def test_progress_is_bars_on_a_terminal_and_changes_of_status_elsewhere(
+    dockbus: CommandLine, bus: Bus
+) -> None:
+    ours, theirs = pty.openpty()
+    on_terminal = dockbus.start("pull", "a", stderr=theirs)
+    os.close(theirs)
+    seen: list[bytes] = []
+    reader = threading.Thread(target=_read_all, args=(ours, seen))
+    reader.start()
+    (job,) = wait_for(bus.jobs, what="the job")
+    elsewhere = dockbus.start("pull", "a", "--key", "none")
+    (other,) = wait_for(lambda: [j for j in bus.jobs() if j.id != job.id], what="the other job")
+    for ident in (job.id, other.id):
+        bus.log(ident).write(
+            [
+                Progress(step="layer1", status="Downloading", current=1024**2, total=4 * 1024**2),
+                LogLine(stream="stdout", text="between"),
+                Progress(
+                    step="layer1", status="Downloading", current=2 * 1024**2, total=4 * 1024**2
+                ),
+            ]
+        )
+        bus.cancel(ident)
+    output, _ = on_terminal.communicate(timeout=10)
+    reader.join()
+    screen = b"".join(seen).decode()
+    assert (on_terminal.returncode, output) == (1, b"between\n")
+    assert "━" in screen
+    assert "2 MB of 4 MB" in screen
+    assert screen.rstrip().endswith(f"The job was canceled: {job.id}.")
+
+    output, errors = elsewhere.communicate(timeout=10)
+    assert (elsewhere.returncode, output) == (1, b"between\n")
+    assert errors.decode().splitlines() == [
+        f"job {other.id}",
+        "layer1: Downloading",
+        f"dockbus: The job was canceled: {other.id}.",
+    ]
+
+
+def _read_all(terminal: int, into: list[bytes]) -> None:
+    try:
+        while chunk := os.read(terminal, 65536):
+            into.append(chunk)
+    except OSError:  # Linux' way to say that the other side is closed
+        os.close(terminal)
+
+
+# -- with a worker and an Engine -----------------------------------------------------------
+
+
+def test_run_is_the_container_in_this_terminal(
+    dockbus: CommandLine, engine_host: str, base_image: str
+) -> None:
+    dockbus.env["DOCKER_HOST"] = engine_host
+    worker = dockbus.start("worker", "run")
+    try:
+        script = "echo out; echo err >&2; exit 3"
+        run = ("run", "--label", "dockbus.test=1", base_image, "--", "sh", "-c", script)
+        done = dockbus(*run)
+        assert (done.returncode, done.stdout) == (3, "out\n")
+        assert {"err", "exit code 3"} <= {
+            text.partition(" after")[0] for text in done.stderr.splitlines()
+        }
+        as_json = dockbus(*run[:1], "--json", *run[1:])
+        assert as_json.returncode == 3
+        assert json.loads(as_json.stdout)["result"]["exit_code"] == 3
+        assert "out" in as_json.stderr.splitlines()
+        failed = dockbus("run", "--pull", "never", "dockbus/none:1")
+        assert (failed.returncode, failed.stdout) == (1, "")
+        assert "There is no such image" in failed.stderr.splitlines()[-1]
+    finally:
+        worker.terminate()
+        worker.communicate(timeout=40)
+    assert worker.returncode == 0
+
+
+# -- doctor --------------------------------------------------------------------------------
+
+
+def test_the_doctor_where_nothing_runs(tmp_path: Path) -> None:
+    dockbus = CommandLine(
+        DOCKBUS_REDIS_URL=f"unix://{tmp_path}/redis.sock",
+        DOCKBUS_BUS_DATA_DIR=str(tmp_path),
+        DOCKER_HOST=f"unix://{tmp_path}/docker.sock",
+    )
+    done = dockbus("doctor")
+    assert (done.returncode, done.stderr) == (1, "")
+    findings = done.stdout.splitlines()
+    missing = [number for number, line in enumerate(findings) if line.startswith("missing")]
+    assert [findings[number].split()[1] for number in missing] == ["engine", "redis", "key"]
+    assert all(findings[number + 1].lstrip().startswith("→ ") for number in missing)
+
+
+def test_the_doctor_looks_at_redis(dockbus: CommandLine, redis: Redis, redis_url: str) -> None:
+    redis.config_set("maxmemory-policy", "allkeys-lru")  # pyright: ignore[reportUnknownMemberType]
+    try:
+        checks = {check["name"]: check for check in json.loads(dockbus("doctor", "--json").stdout)}
+    finally:
+        redis.config_set("maxmemory-policy", "noeviction")  # pyright: ignore[reportUnknownMemberType]
+    levels = {name: check["level"] for name, check in checks.items()}
+    assert levels.items() >= {
+        ("redis", "ok"),
+        ("redis persistence", "ok"),
+        ("redis memory", "warning"),
+        ("clock", "ok"),
+        ("key", "ok"),
+        ("workers", "warning"),
+    }
+    assert redis_url in checks["redis"]["found"]
+    assert "noeviction" in checks["redis memory"]["advice"]
+    assert "`dockbus worker run`" in checks["workers"]["advice"]
+    assert not redis.keys()
+
+
+def test_the_doctor_finds_an_engine(dockbus: CommandLine, engine_host: str) -> None:
+    dockbus.env["DOCKER_HOST"] = engine_host
+    done = dockbus("doctor")
+    assert done.returncode == 0
+    assert re.search(r"^(ok|warning) +engine +Docker \d+\.\d+", done.stdout, re.MULTILINE)
+
+
+# -- the command itself --------------------------------------------------------------------
+
+
+def test_help_names_every_command_without_importing_what_they_need() -> None:
+    program = (
+        "import sys\n"
+        "from dockbus.cli.main import main\n"
+        "sys.argv = ['dockbus', '--help']\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    print(end.code)\n"
+        "heavy = {'docker', 'fastapi', 'uvicorn', 'yaml', 'prometheus_client', 'rich.progress',\n"
+        "         'dockbus.engine', 'dockbus_workers', 'dockbus_producer'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-2:] == ["0", "[]"]
+    commands = set(re.findall(r"^│ (\w+) ", done.stdout, re.MULTILINE))
+    assert commands >= {
+        *("run", "pull", "build", "scan", "cleanup"),
+        *("jobs", "job", "logs", "cancel", "events", "queues", "doctor"),
+        *("api", "watch", "rules", "worker", "metrics"),
+    }
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert re.fullmatch(r"dockbus \d+\.\d+\.\d+\n", CommandLine().ok("--version"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("dockbus ", {"run", "jobs", "worker", "doctor"}),
+        ("dockbus j", {"job", "jobs"}),
+        ("dockbus run --me", {"--memory"}),
+        ("dockbus run --pull ", {"if-not-present", "always", "never"}),
+        ("dockbus worker --", {"--slots", "--help"}),
+    ],
+)
+def test_the_shell_completes(typed: str, offered: set[str]) -> None:
+    words = typed.split(" ")
+    dockbus = CommandLine(
+        _DOCKBUS_COMPLETE="complete_bash", COMP_WORDS=typed, COMP_CWORD=str(len(words) - 1)
+    )
+    assert offered <= set(dockbus.ok().split())

@@ -1,0 +1,368 @@
+"""The metrics worker over HTTP, against a real Engine and real containers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.samples import Sample
+
+from dockbus.engine import ContainerSpec, Engine
+from dockbus.errors import SettingsError
+from dockbus.settings import EngineSettings, MetricsSettings, Settings
+from dockbus_workers.metrics.collector import METRICS
+from dockbus_workers.metrics.server import server
+from waiting import wait_for
+
+Start = Callable[..., str]
+SELF = {"dockbus_engine_up", "dockbus_sweep_duration_seconds", "dockbus_sweep_containers"}
+
+
+class Scrape(list[Sample]):
+    """What one scrape said."""
+
+    def of(self, container: str) -> dict[str, float]:
+        """The values of one container's series; those of an interface are summed."""
+        values: dict[str, float] = {}
+        for sample in self:
+            if sample.labels.get("name") == container:
+                values[sample.name] = values.get(sample.name, 0) + sample.value
+        return values
+
+    def value(self, name: str, /, **labels: str) -> float:
+        found = [s.value for s in self if s.name == name and labels.items() <= s.labels.items()]
+        assert len(found) == 1, (name, labels, found)
+        return found[0]
+
+
+def scrape(url: str, **headers: str) -> Scrape:
+    answer = httpx.get(f"{url}/metrics", headers=headers, timeout=30, trust_env=False)
+    assert answer.status_code == 200
+    return Scrape(s for family in parse_text(answer.text) for s in family.samples)
+
+
+@contextlib.contextmanager
+def served(settings: Settings) -> Generator[str]:
+    loopback = settings.model_copy(update={"metrics": MetricsSettings(port=0)})
+    with server(loopback) as bound:
+        thread = threading.Thread(target=bound.serve_forever, args=[0.02])
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{bound.server_port}"
+        finally:
+            bound.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def url(settings: Settings) -> Generator[str]:
+    with served(settings) as url:
+        yield url
+
+
+@pytest.fixture
+def start(engine: Engine, base_image: str) -> Generator[Start]:
+    """Starts a container that runs a shell script; gives its name."""
+    started: list[str] = []
+
+    def start(script: str, *, network: str = "none", **labels: str) -> str:
+        name = f"dockbus-test-{uuid4().hex[:12]}"
+        spec = ContainerSpec(
+            name=name,
+            image=base_image,
+            command=["sh", "-c", script],
+            labels={"dockbus.test": "1"} | labels,
+            network=network,
+            memory=64 * 1024 * 1024,
+        )
+        started.append(engine.containers.create(spec))
+        engine.containers.start(name)
+        return name
+
+    yield start
+    for container in reversed(started):
+        engine.containers.remove(container, force=True)
+
+
+@pytest.fixture
+def network(engine: Engine) -> Generator[tuple[str, str]]:
+    """A network of the test's own: its name and its gateway's address. Ask for it before `start`, to outlive its containers."""
+    name = f"dockbus-test-{uuid4().hex[:12]}"
+    engine.api.create_network(name, labels={"dockbus.test": "1"})
+    yield name, engine.api.inspect_network(name)["IPAM"]["Config"][0]["Gateway"]
+    engine.api.remove_network(name)
+
+
+def test_a_busy_container_as_the_engine_sees_it(url: str, start: Start, engine: Engine) -> None:
+    before = time.time()
+    busy = start("while :; do :; done", **{"com.docker.compose.project": "shop"})
+
+    first = scrape(url)
+
+    def later() -> float:
+        return scrape(url).of(busy)["container_cpu_usage_seconds_total"]
+
+    values = first.of(busy)
+    wait_for(lambda: later() >= values["container_cpu_usage_seconds_total"] + 0.5, what="CPU time")
+    assert first.value("dockbus_engine_up") == 1
+    labels = next(s for s in first if s.labels.get("name") == busy).labels
+    container = engine.containers.get(busy)
+    assert labels == {
+        "id": f"/docker/{container.id}",
+        "name": busy,
+        "image": container.image,
+        "container_label_com_docker_compose_project": "shop",
+        "container_label_com_docker_compose_service": "",
+    }
+    first.value("container_cpu_usage_seconds_total", name=busy, cpu="total")
+    assert values["container_spec_memory_limit_bytes"] == 64 * 1024 * 1024
+    assert before - 1 < values["container_start_time_seconds"] < time.time()
+    assert values["container_start_time_seconds"] <= values["container_last_seen"] < time.time() + 1
+
+
+def test_working_set_is_usage_without_idle_file_cache(
+    url: str, start: Start, engine: Engine
+) -> None:
+    writer = start("dd if=/dev/zero of=/file bs=1M count=8 && sleep 1000")
+
+    def settled() -> dict[str, Any] | None:
+        memory: dict[str, Any] = engine.containers.stats(writer)["memory_stats"]
+        return memory if memory["usage"] > 8_000_000 else None
+
+    memory = wait_for(settled, what="the file to be in the cache")
+    assert memory
+    values = scrape(url).of(writer)
+
+    inactive = memory["stats"].get("total_inactive_file", memory["stats"].get("inactive_file"))
+    assert inactive > 4_000_000
+    assert values["container_memory_usage_bytes"] == pytest.approx(memory["usage"], abs=512 * 1024)
+    assert values["container_memory_working_set_bytes"] == pytest.approx(
+        memory["usage"] - inactive, abs=512 * 1024
+    )
+    assert 0 < values["container_memory_working_set_bytes"] < values["container_memory_usage_bytes"]
+    assert values["container_memory_cache"] > 4_000_000
+
+
+def test_traffic_is_counted_once_for_each_network(
+    url: str, network: tuple[str, str], start: Start
+) -> None:
+    name, gateway = network
+    talker = start(f"ping -c 1000 -i 1 {gateway}", network=name)
+    sharer = start("sleep 1000", network=f"container:{talker}")
+
+    def traffic() -> Scrape | None:
+        found = scrape(url)
+        return found if found.of(talker)["container_network_transmit_bytes_total"] > 0 else None
+
+    found = wait_for(traffic, what="a ping")
+    assert found
+    assert found.value("container_network_receive_bytes_total", name=talker, interface="eth0") > 0
+    assert found.value("container_network_transmit_packets_total", name=talker) > 0
+    assert found.value("container_network_receive_errors_total", name=talker) == 0
+    assert found.of(sharer)["container_cpu_usage_seconds_total"] > 0
+    assert not any("network" in metric for metric in found.of(sharer))
+
+
+def test_every_metric_is_there_for_a_container_with_a_network(
+    url: str, network: tuple[str, str], start: Start
+) -> None:
+    idle = start("sleep 1000", network=network[0])
+
+    found = scrape(url)
+
+    assert set(found.of(idle)) == {metric.name for metric in METRICS}
+    assert {sample.name for sample in found if "name" not in sample.labels} == SELF
+
+
+def test_a_removed_container_has_no_series(url: str, start: Start, engine: Engine) -> None:
+    doomed = start("sleep 1000")
+    assert scrape(url).of(doomed)
+
+    engine.containers.remove(doomed, force=True)
+
+    wait_for(lambda: not scrape(url).of(doomed), timeout=5, what="its series to be gone")
+
+
+def test_a_restart_is_seen(
+    url: str, start: Start, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dockbus_workers.metrics.collector.FACTS_TTL", 0.1)
+    name = start("sleep 1000")
+    started = scrape(url).of(name)["container_start_time_seconds"]
+
+    engine.api.restart(name, timeout=0)
+
+    wait_for(
+        lambda: scrape(url).of(name).get("container_start_time_seconds", 0) > started,
+        what="the new start",
+    )
+
+
+def test_scrapes_at_the_same_time_share_one_sweep(url: str, start: Start) -> None:
+    start("sleep 1000")
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(scrape, [url] * 4))
+
+    assert len({scraped.value("dockbus_sweep_duration_seconds") for scraped in found}) == 1
+
+
+def test_what_is_late_is_left_out_and_counted(url: str, start: Start) -> None:
+    for _ in range(3):
+        start("sleep 1000")
+
+    began = time.monotonic()
+    found = scrape(url, **{"X-Prometheus-Scrape-Timeout-Seconds": "0.001"})
+
+    assert time.monotonic() - began < 1.5
+    seen = [sample for sample in found if sample.name == "container_last_seen"]
+    assert len(seen) == found.value("dockbus_sweep_containers", result="ok")
+    assert found.value("dockbus_sweep_containers", result="late") + len(seen) >= 3
+
+
+def test_an_engine_that_is_not_there_is_a_number_not_an_error(settings: Settings) -> None:
+    nowhere = EngineSettings(host=f"tcp://127.0.0.1:{free_port()}")
+
+    with served(settings.model_copy(update={"engine": nowhere})) as url:
+        found = scrape(url)
+
+    assert found.value("dockbus_engine_up") == 0
+    assert not any(sample.name.startswith("container_") for sample in found)
+
+
+def test_an_engine_that_dies_leaves_no_series_and_may_come_back(
+    settings: Settings, engine_host: str, start: Start
+) -> None:
+    name = start("sleep 1000")
+    port = free_port()
+    away = settings.model_copy(update={"engine": EngineSettings(host=f"tcp://127.0.0.1:{port}")})
+
+    with served(away) as url:
+        with Wire(port, engine_host.removeprefix("unix://")):
+            wait_for(lambda: scrape(url).of(name), what="its series")
+        wait_for(lambda: scrape(url).value("dockbus_engine_up") == 0, what="the Engine to be down")
+        assert not scrape(url).of(name)
+        with Wire(port, engine_host.removeprefix("unix://")):
+            wait_for(lambda: scrape(url).of(name), what="its series again")
+
+
+def test_openmetrics_is_spoken_to_who_asks_for_it(url: str, start: Start) -> None:
+    name = start("sleep 1000")
+
+    answer = httpx.get(
+        f"{url}/metrics",
+        headers={"Accept": "application/openmetrics-text;version=1.0.0"},
+        trust_env=False,
+    )
+
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    parse: Any = openmetrics.text_string_to_metric_families  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    samples: list[Sample] = [sample for family in parse(answer.text) for sample in family.samples]
+    assert any(sample.labels.get("name") == name for sample in samples)
+    assert all(sample.timestamp is None for sample in samples)
+    assert not any(sample.name.endswith("_created") for sample in samples)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "text"),
+    [("/", 200, "/metrics"), ("/healthz", 200, "ok"), ("/metrics/x", 404, "see /metrics")],
+)
+def test_paths(url: str, path: str, status: int, text: str) -> None:
+    answer = httpx.get(url + path, trust_env=False)
+
+    assert (answer.status_code, text in answer.text) == (status, True)
+
+
+def test_an_address_in_use_is_named(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port: int = other.getsockname()[1]
+        taken = settings.model_copy(update={"metrics": MetricsSettings(port=port)})
+        with pytest.raises(SettingsError, match=f"127.0.0.1:{port}"), server(taken):
+            pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_process_ends_cleanly_when_told_to(engine_host: str, number: int) -> None:
+    port = free_port()
+    env = os.environ | {"DOCKBUS_ENGINE_HOST": engine_host, "DOCKBUS_METRICS_PORT": str(port)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from dockbus_workers.metrics_cli import metrics; metrics()"],
+        env=env | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(lambda: answers(f"{url}/healthz"), what="the process to serve")
+        assert scrape(url).value("dockbus_engine_up") == 1
+        process.send_signal(number)
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(url, trust_env=False).status_code == 200
+    return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class Wire:
+    """Carries a TCP port's connections to a Unix socket, until it is cut."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self._path = path
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self._ends: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._run(self._accept)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        for end in [self._listener, *self._ends]:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for end in [self._listener, *self._ends]:
+            end.close()
+
+    def _run(self, target: Callable[..., None], *args: socket.socket) -> None:
+        self._threads.append(threading.Thread(target=target, args=args))
+        self._threads[-1].start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                self._ends += [near, far]
+                far.connect(self._path)
+                self._run(self._carry, near, far)
+                self._run(self._carry, far, near)
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)

@@ -1,0 +1,85 @@
+"""A service that can go away and come back: a loopback port in front of a Unix socket, with a plug to pull."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+
+class Plug:
+    """`with Plug(path) as plug`: connections to `plug.port` reach the socket at `path` unless pulled out."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._in = True
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self._threads = [threading.Thread(target=self._serve)]
+        self._threads[0].start()
+
+    def pull(self) -> None:
+        """Break all connections, and each new one at once."""
+        with self._lock:
+            self._in = False
+            for sock in self._open:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+    def put_back(self) -> None:
+        """Let new connections through."""
+        with self._lock:
+            self._in = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.pull()
+        self._server.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        self._server.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                inner, _ = self._server.accept()
+                outer = socket.socket(socket.AF_UNIX)
+                with self._lock:
+                    if not self._in:
+                        inner.close()
+                        outer.close()
+                        continue
+                    outer.connect(self._path)
+                    self._open |= {inner, outer}
+                done = threading.Barrier(2, action=partial(self._end, inner, outer))
+                for pair in ((inner, outer), (outer, inner)):
+                    self._threads.append(threading.Thread(target=_pump, args=(*pair, done)))
+                    self._threads[-1].start()
+
+    def _end(self, *pair: socket.socket) -> None:
+        with self._lock:
+            self._open.difference_update(pair)
+        for sock in pair:
+            sock.close()
+
+
+def _pump(source: socket.socket, target: socket.socket, done: threading.Barrier) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    for sock in (source, target):  # so that the other direction ends too
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
+    done.wait()
