@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 PROGRAM = Path(sys.executable).parent / "dockbus"
@@ -37,12 +39,19 @@ class CommandLine:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def start(self, *words: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
-        """Start it and go on."""
-        return subprocess.Popen(
+    @contextmanager
+    def started(
+        self, *words: str, stderr: int = subprocess.PIPE
+    ) -> Generator[subprocess.Popen[bytes]]:
+        """Start it and go on; it does not outlive the block."""
+        with subprocess.Popen(
             [self.program, *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=self.env,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()

@@ -18,6 +18,7 @@ class Plug:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._in = True
+        self.refused = 0
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._threads = [threading.Thread(target=self._serve)]
@@ -58,6 +59,7 @@ class Plug:
                 outer = socket.socket(socket.AF_UNIX)
                 with self._lock:
                     if not self._in:
+                        self.refused += 1
                         inner.close()
                         outer.close()
                         continue

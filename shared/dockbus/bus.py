@@ -11,6 +11,7 @@ Every method that asks Redis raises `RedisUnavailable` when it does not answer; 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Self
@@ -26,8 +27,11 @@ from dockbus.joblog import JobLog, LogLine, Progress
 from dockbus.jobs import Result, Spec
 from dockbus.queue import Jobs
 from dockbus.records import JobRecord, JobState, QueueRecord
-from dockbus.settings import Settings
+from dockbus.settings import NAME_PATTERN, Settings
 
+ENGINE_NAME = re.compile(NAME_PATTERN)
+LONGEST_DELAY = 366 * 24 * 3600
+LONGEST_TIMEOUT = 7 * 24 * 3600
 JOBS_SOURCE = "/dockbus/jobs"
 
 
@@ -92,10 +96,30 @@ class Bus:
             KeyConflict: the key belongs to a job with another spec.
             RedisUnavailable: Redis does not answer; the job may be sent again with the same key.
         """
-        if priority not in ("normal", "high"):
-            raise InvalidSpec(f"priority: {priority!r} is neither 'normal' nor 'high'")
-        if delay < 0 or (timeout is not None and timeout <= 0):
-            raise InvalidSpec("delay and timeout: seconds must not be negative, a timeout not 0")
+        wrong = [
+            text
+            for fine, text in (
+                (
+                    priority in ("normal", "high"),
+                    f"priority: {priority!r} is neither 'normal' nor 'high'",
+                ),
+                (
+                    engine is None or ENGINE_NAME.fullmatch(engine),
+                    f"engine: {engine!r} cannot be an Engine's name",
+                ),
+                (
+                    0 <= delay <= LONGEST_DELAY,
+                    f"delay: {delay} is not between 0 and {LONGEST_DELAY} seconds",
+                ),
+                (
+                    timeout is None or 0 < timeout <= LONGEST_TIMEOUT,
+                    f"timeout: {timeout} is not between 0 and {LONGEST_TIMEOUT} seconds",
+                ),
+            )
+            if not fine
+        ]
+        if wrong:
+            raise InvalidSpec("; ".join(wrong))
         with reachable():
             job_id, new = self.job_store.add(
                 spec, key=key, engine=engine, front=priority == "high", delay=delay, timeout=timeout

@@ -86,7 +86,14 @@ class EventStream:
         Raises:
             RedisUnavailable: Redis does not answer.
         """
-        return parse_rows(read_stream(self._redis, STREAM, after, count=count, block=block))
+        while rows := read_stream(self._redis, STREAM, after, count=count, block=block):
+            if events := parse_rows(rows):
+                return events
+            after, block = (
+                StreamId(rows[-1][0].decode()),
+                0.0,
+            )  # nothing of ours among them: look past them
+        return []
 
     def end(self) -> StreamId:
         """The position of the newest event; reading after it gives only what happens from now on."""

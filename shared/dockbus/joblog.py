@@ -101,7 +101,7 @@ class JobLog:
         """
         rows = read_stream(self._redis, self._key, after, count=count, block=block)
         ended = bool(rows) and b"e" in rows[-1][1]
-        return [_decode(row) for row in rows if b"e" not in row[1]], ended
+        return [entry for row in rows if (entry := _decode(row))], ended
 
     def follow(
         self,
@@ -147,12 +147,17 @@ def _encode(entry: LogLine | Progress) -> dict[str, str]:
     return {"p": entry.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)}
 
 
-def _decode(row: Row) -> LogLine | Progress:
+def _decode(row: Row) -> LogLine | Progress | None:
+    """The entry of a row; None for the end mark and for what is not ours."""
     ident, fields = (
         StreamId(row[0].decode()),
         {k.decode(): v.decode("utf-8", "replace") for k, v in row[1].items()},
     )
     if "p" in fields:
         return Progress.model_validate_json(fields["p"]).model_copy(update={"id": ident})
-    key = next(k for k in fields if k in _LONG)
-    return LogLine(id=ident, stream=_LONG[key], text=fields[key], stamp=fields.get("n", ""))
+    key = next((key for key in fields if key in _LONG), None)
+    return (
+        LogLine(id=ident, stream=_LONG[key], text=fields[key], stamp=fields.get("n", ""))
+        if key
+        else None
+    )

@@ -40,6 +40,9 @@ ATTEMPTS = 3
 CANCEL_TTL = 7 * 24 * 3600
 """Seconds a request to cancel is kept for; longer than any job runs."""
 
+UNBORN = 60.0
+"""Seconds for which an entry of the index may be there without its job."""
+
 _STATES: dict[JobStatus, JobState] = {
     JobStatus.CREATED: JobState.QUEUED,
     JobStatus.QUEUED: JobState.QUEUED,
@@ -101,7 +104,7 @@ class Jobs:
             KeyConflict: the key belongs to a job with another spec.
         """
         job_id = JobId(
-            f"k-{hashlib.sha256(key.encode()).hexdigest()[:24]}" if key else token_hex(8)
+            f"k-{hashlib.sha256(key.encode()).hexdigest()[:20]}" if key else token_hex(8)
         )
         queue = self._queue(queue_name(spec.kind, engine))
         job = cast(
@@ -141,10 +144,13 @@ class Jobs:
 
     def newest(self, *, limit: int, offset: int = 0) -> list[JobRecord]:
         """Records of the newest jobs, newest first."""
-        rows: Any = self._redis.zrevrange(INDEX, offset, offset + limit - 1)
-        ids = [JobId(raw.decode()) for raw in rows]
+        rows: Any = self._redis.zrevrange(INDEX, offset, offset + limit - 1, withscores=True)
+        ids = [JobId(raw.decode()) for raw, _ in rows]
         found = self._class.fetch_many(ids, connection=self._redis)
-        if gone := [job_id for job_id, job in zip(ids, found, strict=True) if job is None]:
+        old = time.time() - UNBORN  # a younger one may be just about to be added
+        if gone := [
+            raw for (raw, made), job in zip(rows, found, strict=True) if job is None and made < old
+        ]:
             self._redis.zrem(INDEX, *gone)
         return [self._record(cast("SignedJob", job)) for job in found if job is not None]
 
@@ -156,7 +162,7 @@ class Jobs:
             JobNotCancelable: it has ended.
         """
         job = self._fetch(job_id)
-        state = _STATES[job.get_status()]
+        state = JobState.FAILED if job.refused else _STATES[job.get_status(refresh=False)]
         if state.ended:
             raise JobNotCancelable(f"job {job_id} {state.value}")
         self._redis.set(cancel_key(job_id), "1", ex=CANCEL_TTL)

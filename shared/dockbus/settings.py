@@ -20,9 +20,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from dockbus.errors import SettingsError, near_miss
 
 PREFIX = "DOCKBUS_"
-_FOREIGN = {"DOCKBUS_CI"}  # read by the tests' set-up, not by dockbus
+_FOREIGN = {
+    "DOCKBUS_CI",
+    "DOCKBUS_REDIS_PASSWORD",
+}  # read by the tests' set-up, and by docker-compose.yml
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
 
 def default_data_dir() -> Path:

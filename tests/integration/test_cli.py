@@ -173,7 +173,7 @@ def test_a_mistake_is_one_line_and_changes_nothing(
     assert done.stderr.startswith("dockbus: ")
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
-    assert not redis.keys()
+    assert redis.dbsize() == 0  # pyright: ignore[reportUnknownMemberType]
 
 
 def test_a_redis_that_is_down_is_one_line(tmp_path: Path) -> None:
@@ -238,34 +238,34 @@ def test_logs_keep_the_streams_apart(dockbus: CommandLine, bus: Bus) -> None:
         "stderr",
     ]
 
-    follower = dockbus.start("logs", "-f", job)
-    assert follower.stdout
-    assert follower.stdout.readline() == b"[bold]out[/]\n"
-    log.write([LogLine(stream="stdout", text="more")])
-    assert follower.stdout.readline() == b"more\n"
-    bus.cancel(job)
-    rest, _ = follower.communicate(timeout=10)
-    assert (follower.returncode, rest) == (0, b"")
+    with dockbus.started("logs", "-f", job) as follower:
+        assert follower.stdout
+        assert follower.stdout.readline() == b"[bold]out[/]\n"
+        log.write([LogLine(stream="stdout", text="more")])
+        assert follower.stdout.readline() == b"more\n"
+        bus.cancel(job)
+        rest, _ = follower.communicate(timeout=10)
+        assert (follower.returncode, rest) == (0, b"")
 
 
 def test_events_are_followed_as_they_happen(dockbus: CommandLine, bus: Bus) -> None:
     bus.publish(Event(source="/test", type="test.old"))
-    follower = dockbus.start("events", "-f", "--json", "--since", "0")
-    assert follower.stdout
-    assert json.loads(follower.stdout.readline())["event"]["type"] == "test.old"
-    bus.publish(Event(source="/test", type="test.new"))
-    assert json.loads(follower.stdout.readline())["event"]["type"] == "test.new"
-    follower.send_signal(signal.SIGINT)
-    _, errors = follower.communicate(timeout=10)
-    assert (follower.returncode, errors) == (130, b"")
+    with dockbus.started("events", "-f", "--json", "--since", "0") as follower:
+        assert follower.stdout
+        assert json.loads(follower.stdout.readline())["event"]["type"] == "test.old"
+        bus.publish(Event(source="/test", type="test.new"))
+        assert json.loads(follower.stdout.readline())["event"]["type"] == "test.new"
+        follower.send_signal(signal.SIGINT)
+        _, errors = follower.communicate(timeout=10)
+        assert (follower.returncode, errors) == (130, b"")
 
 
 def test_ctrl_c_cancels_the_job(dockbus: CommandLine, bus: Bus) -> None:
-    process = dockbus.start("run", "busybox", "--", "sleep", "60")
-    assert process.stderr
-    announced = process.stderr.readline().decode().split()
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=10)
+    with dockbus.started("run", "busybox", "--", "sleep", "60") as process:
+        assert process.stderr
+        announced = process.stderr.readline().decode().split()
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=10)
     (job,) = bus.jobs()
     assert announced == ["job", job.id]
     assert (process.returncode, output) == (130, b"")
@@ -273,43 +273,43 @@ def test_ctrl_c_cancels_the_job(dockbus: CommandLine, bus: Bus) -> None:
     assert job.state is JobState.CANCELED
 
 
-def test_progress_is_bars_on_a_terminal_and_changes_of_status_elsewhere(
-    dockbus: CommandLine, bus: Bus
-) -> None:
+STEPS = [
+    Progress(step="layer1", status="Downloading", current=1024**2, total=4 * 1024**2),
+    LogLine(stream="stdout", text="between"),
+    Progress(step="layer1", status="Downloading", current=2 * 1024**2, total=4 * 1024**2),
+]
+
+
+def test_progress_is_bars_on_a_terminal(dockbus: CommandLine, bus: Bus) -> None:
     ours, theirs = pty.openpty()
-    on_terminal = dockbus.start("pull", "a", stderr=theirs)
-    os.close(theirs)
     seen: list[bytes] = []
     reader = threading.Thread(target=_read_all, args=(ours, seen))
-    reader.start()
-    (job,) = wait_for(bus.jobs, what="the job")
-    elsewhere = dockbus.start("pull", "a", "--key", "none")
-    (other,) = wait_for(lambda: [j for j in bus.jobs() if j.id != job.id], what="the other job")
-    for ident in (job.id, other.id):
-        bus.log(ident).write(
-            [
-                Progress(step="layer1", status="Downloading", current=1024**2, total=4 * 1024**2),
-                LogLine(stream="stdout", text="between"),
-                Progress(
-                    step="layer1", status="Downloading", current=2 * 1024**2, total=4 * 1024**2
-                ),
-            ]
-        )
-        bus.cancel(ident)
-    output, _ = on_terminal.communicate(timeout=10)
+    with dockbus.started("pull", "a", stderr=theirs) as process:
+        os.close(theirs)
+        reader.start()
+        (job,) = wait_for(bus.jobs, what="the job")
+        bus.log(job.id).write(STEPS)
+        bus.cancel(job.id)
+        output, _ = process.communicate(timeout=10)
     reader.join()
     screen = b"".join(seen).decode()
-    assert (on_terminal.returncode, output) == (1, b"between\n")
+    assert (process.returncode, output) == (1, b"between\n")
     assert "━" in screen
     assert "2 MB of 4 MB" in screen
     assert screen.rstrip().endswith(f"The job was canceled: {job.id}.")
 
-    output, errors = elsewhere.communicate(timeout=10)
-    assert (elsewhere.returncode, output) == (1, b"between\n")
+
+def test_progress_is_changes_of_status_elsewhere(dockbus: CommandLine, bus: Bus) -> None:
+    with dockbus.started("pull", "a") as process:
+        (job,) = wait_for(bus.jobs, what="the job")
+        bus.log(job.id).write(STEPS)
+        bus.cancel(job.id)
+        output, errors = process.communicate(timeout=10)
+    assert (process.returncode, output) == (1, b"between\n")
     assert errors.decode().splitlines() == [
-        f"job {other.id}",
+        f"job {job.id}",
         "layer1: Downloading",
-        f"dockbus: The job was canceled: {other.id}.",
+        f"dockbus: The job was canceled: {job.id}.",
     ]
 
 
@@ -328,26 +328,22 @@ def test_run_is_the_container_in_this_terminal(
     dockbus: CommandLine, engine_host: str, base_image: str
 ) -> None:
     dockbus.env["DOCKER_HOST"] = engine_host
-    worker = dockbus.start("worker", "run")
-    try:
+    with dockbus.started("worker", "run", stderr=subprocess.DEVNULL) as worker:
         script = "echo out; echo err >&2; exit 3"
-        run = ("run", "--label", "dockbus.test=1", base_image, "--", "sh", "-c", script)
-        done = dockbus(*run)
+        container = ("--label", "dockbus.test=1", base_image, "--", "sh", "-c", script)
+        done = dockbus("run", *container)
         assert (done.returncode, done.stdout) == (3, "out\n")
-        assert {"err", "exit code 3"} <= {
-            text.partition(" after")[0] for text in done.stderr.splitlines()
-        }
-        as_json = dockbus(*run[:1], "--json", *run[1:])
+        said = {text.partition(" after")[0] for text in done.stderr.splitlines()}
+        assert said >= {"err", "exit code 3"}
+        as_json = dockbus("run", "--json", *container)
         assert as_json.returncode == 3
         assert json.loads(as_json.stdout)["result"]["exit_code"] == 3
         assert "out" in as_json.stderr.splitlines()
         failed = dockbus("run", "--pull", "never", "dockbus/none:1")
         assert (failed.returncode, failed.stdout) == (1, "")
         assert "There is no such image" in failed.stderr.splitlines()[-1]
-    finally:
         worker.terminate()
-        worker.communicate(timeout=40)
-    assert worker.returncode == 0
+        assert worker.wait(timeout=40) == 0
 
 
 # -- doctor --------------------------------------------------------------------------------
@@ -385,7 +381,7 @@ def test_the_doctor_looks_at_redis(dockbus: CommandLine, redis: Redis, redis_url
     assert redis_url in checks["redis"]["found"]
     assert "noeviction" in checks["redis memory"]["advice"]
     assert "`dockbus worker run`" in checks["workers"]["advice"]
-    assert not redis.keys()
+    assert redis.dbsize() == 0  # pyright: ignore[reportUnknownMemberType]
 
 
 def test_the_doctor_finds_an_engine(dockbus: CommandLine, engine_host: str) -> None:

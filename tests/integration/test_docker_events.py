@@ -183,7 +183,7 @@ def test_an_engine_that_goes_away_and_comes_back(
             plug.pull()
             wait_for(lambda: source.connected is False, what="the outage")
             second = live(engine, base_image)
-            threading.Event().wait(2.0)  # some tries in vain
+            wait_for(lambda: plug.refused >= 2, timeout=30, what="tries in vain")
             plug.put_back()
             wait_for(gone(bus, second), timeout=30, what="what happened in between")
             third = live(engine, base_image)
@@ -276,8 +276,9 @@ def test_another_engine_under_the_same_name_is_a_gap(
 def test_the_cursor_moves_with_the_noise_too(
     engine: Engine, base_image: str, bus: Bus, redis: Redis
 ) -> None:
-    def cursor() -> str:
-        return str(redis.hget(CURSOR, "time_nano"))
+    def cursor() -> int:
+        kept: Any = redis.hget(CURSOR, "time_nano")
+        return int(kept or 0)
 
     spec = ContainerSpec(
         name=f"ev-{token_hex(4)}",
@@ -286,13 +287,13 @@ def test_the_cursor_moves_with_the_noise_too(
         network="none",
         labels={"dockbus.test": "1"},
     )
-    with reading(engine, bus):
+    with reading(engine, bus) as source:
         container = engine.containers.create(spec)
         engine.containers.start(container)
         wait_for(lambda: "start" in actions(bus, container), what="start")
-        threading.Event().wait(1.5)  # for the cursor to be kept
+        wait_for(lambda: cursor() == source.read_to.time_nano, what="the cursor to be kept")
         before = cursor()
         engine.api.top(container)
-        wait_for(lambda: cursor() != before, what="the cursor to move")
+        wait_for(lambda: cursor() > before, what="the cursor to move")
         engine.containers.remove(container, force=True)
         wait_for(gone(bus, container), what="destroy")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import http.server
 import json
-import os
 import pickle
+import subprocess
 import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -31,8 +32,8 @@ class Boom:
     def __init__(self, mark: Path) -> None:
         self.mark = mark
 
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return os.system, (f"touch {self.mark}",)
+    def __reduce__(self) -> tuple[object, tuple[list[str]]]:
+        return subprocess.check_call, (["touch", str(self.mark)],)
 
 
 @pytest.fixture
@@ -71,14 +72,9 @@ def worker(start: Start) -> Program:
     return program
 
 
-def plant(redis: Redis, job: str, **fields: bytes | str | int) -> None:
-    base: Fields = {
-        "created_at": "2026-01-01T00:00:00.000000Z",
-        "origin": "cleanup",
-        "status": "queued",
-        "timeout": 30,
-    }
-    redis.hset(f"rq:job:{job}", mapping={**base, **fields})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+def plant(redis: Any, job: str, **fields: bytes | str | int) -> None:
+    base = {"created_at": "2026-01-01T00:00:00.000000Z", "origin": "cleanup", "status": "queued"}
+    redis.hset(f"rq:job:{job}", mapping={**base, "timeout": 30, **fields})
     redis.rpush("rq:queue:cleanup", job)
 
 
@@ -145,7 +141,7 @@ def test_callbacks_are_never_called(bus: Bus, redis: Redis, mark: Path, name: st
 
 def test_webhooks_are_never_sent(bus: Bus, redis: Redis, hits: list[str]) -> None:
     address = hits.pop()
-    hooks = [
+    hooks: list[dict[str, object]] = [
         {
             "url": f"{address}/{status}",
             "job_status": status,
@@ -190,7 +186,7 @@ def test_a_malformed_record_stops_no_worker(
     assert worker.process.poll() is None
 
 
-def test_another_spec_or_another_id_breaks_the_signature(bus: Bus, redis: Redis) -> None:
+def test_another_spec_or_another_id_breaks_the_signature(bus: Bus, redis: Any) -> None:
     job = bus.enqueue(Cleanup(labels={"app": "shop"}), delay=3600)
     stored = redis.hgetall(f"rq:job:{job.id}")
     data = json.dumps(["cleanup", None, [{"kind": "cleanup", "labels": {}}], {}])
@@ -243,7 +239,7 @@ def test_a_worker_with_another_key_refuses(bus: Bus, start: Start, worker: Progr
     assert job.refresh().attempts == 0
 
 
-def test_words_on_rqs_command_channel_do_nothing(bus: Bus, redis: Redis, worker: Program) -> None:
+def test_words_on_rqs_command_channel_do_nothing(bus: Bus, redis: Any, worker: Program) -> None:
     names = [key.decode().removeprefix("rq:worker:") for key in redis.smembers("rq:workers")]
     for name in names:
         for command in ("shutdown", "kill-horse", "stop-job"):

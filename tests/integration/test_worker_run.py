@@ -209,8 +209,9 @@ def test_two_jobs_run_side_by_side(bus: Bus, engine: Engine) -> None:
     assert (queue.started, queue.queued, queue.workers) == (3, 0, 1)
     for job in jobs:
         job.cancel()
-    for job in jobs:
-        wait_for(lambda job=job: no_container(engine, job), 20, "its container to be gone")
+    wait_for(
+        lambda: all(no_container(engine, job) for job in jobs), 20, "the containers to be gone"
+    )
 
 
 def test_a_job_for_this_engine_by_name_runs_here(bus: Bus) -> None:

@@ -40,6 +40,14 @@ class WorkerProcess:
     """Everything one `dockbus worker KIND` runs."""
 
     def __init__(self, kind: Kind, settings: Settings) -> None:
+        """Make everything ready; no job is taken yet.
+
+        Raises:
+            MissingTool: this machine lacks a program that this kind needs.
+            SettingsError: a setting is wrong or the bus's key is missing.
+        """
+        if kind is Kind.SCAN:
+            find_program(settings.scan.trivy)
         self.kind = kind
         self.settings = settings
         self.stopping = threading.Event()
@@ -64,13 +72,7 @@ class WorkerProcess:
         self._asked = 0.0
 
     def run(self) -> None:
-        """Serve until told to stop.
-
-        Raises:
-            MissingTool: this machine lacks a program that this kind needs; no job was taken.
-        """
-        if self.kind is Kind.SCAN:
-            find_program(self.settings.scan.trivy)
+        """Serve until told to stop."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         log.info(

@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from dockbus.cli import look, output, submit
 from dockbus.cli.options import JSON
+from dockbus.cli.up import up
 from dockbus.errors import DockbusError, MissingExtra
 
 CONTRIBUTED = {
@@ -31,7 +32,7 @@ CONTRIBUTED = {
 PANELS = {
     "Put a job on the bus": (submit.run, submit.pull, submit.build, submit.scan, submit.cleanup),
     "Look": (look.jobs, look.job, look.logs, look.cancel, look.events, look.queues, look.doctor),
-    "Run the bus": (),
+    "Run the bus": (up,),
 }
 
 

@@ -80,8 +80,8 @@ class Delivery:
     def _follow(self, job: JobHandle) -> None:
         from dockbus.cli.stream import Screen  # noqa: PLC0415  only those who wait pay for the bars
 
-        output.note(f"job {job.id}")
         try:
+            output.note(f"job {job.id}")
             with contextlib.closing(Screen(sys.stderr if self.as_json else sys.stdout)) as screen:
                 for entry in job.follow():
                     screen.show(entry)

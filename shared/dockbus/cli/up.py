@@ -50,8 +50,12 @@ def up(
     """Run the whole bus on this machine, until Ctrl-C."""
     settings = Settings.from_env()
     stopped = threading.Event()
+
+    def stop(_number: int, _frame: object) -> None:
+        stopped.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopped.set())
+        signal.signal(number, stop)
     with running(settings, say=_tell, rules=rules) as whole:
         _welcome(whole)
         stopped.wait()

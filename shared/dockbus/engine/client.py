@@ -59,7 +59,8 @@ class Engine:
     def _connect(self) -> Any:  # noqa: ANN401
         socket = Path(self.host.removeprefix("unix://"))
         if self.host.startswith("unix://") and not socket.exists():
-            raise EngineUnavailable(f"{self.host}: no such socket")  # the SDK would leak one of its own here
+            # Asked first, for the SDK would leak a socket of its own here.
+            raise EngineUnavailable(f"{self.host}: no such socket")
         try:
             with translated():
                 probe = self._client("{}.{}".format(*OLDEST_API))

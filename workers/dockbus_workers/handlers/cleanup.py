@@ -40,20 +40,13 @@ def cleanup(spec: Cleanup, ctx: JobContext) -> CleanupResult:
 def plan(spec: Cleanup, ctx: JobContext) -> Iterator[CleanupItem]:
     """What a spec would remove: containers first, then the images that are free after that."""
     now = datetime.now(UTC)
-    containers = ctx.engine.containers.all(size=True) if spec.containers else []
-    for listed in containers:
-        if not (listed.is_stopped and wanted(listed.labels, spec)) or ctx.job_is_active(
-            listed.labels.get(LABEL_JOB)
-        ):
+    for listed in ctx.engine.containers.all(size=True) if spec.containers else []:
+        if not wanted(listed.labels, spec) or ctx.job_is_active(listed.labels.get(LABEL_JOB)):
             continue
+        # Asked again one by one: when a container's death is announced, the Engine's list still says it runs.
         container = ctx.engine.containers.find(listed.id)
-        if (
-            container is None
-            or not container.is_stopped
-            or not _old_enough(container, spec.older_than, now)
-        ):
-            continue
-        yield CleanupItem(type="container", id=listed.id, name=listed.name, size=listed.size_rw)
+        if container and container.is_stopped and _old_enough(container, spec.older_than, now):
+            yield CleanupItem(type="container", id=listed.id, name=listed.name, size=listed.size_rw)
     if spec.images:
         for image in ctx.engine.images.all(dangling=True):
             if wanted(image.labels, spec) and _age(image.created, now) >= spec.older_than:

@@ -7,8 +7,8 @@ import time
 from dockbus.engine import Image, PullProgress
 from dockbus.errors import DockbusError
 from dockbus.joblog import Progress
-from dockbus.references import split
 from dockbus.jobs import Pull, PullResult
+from dockbus.references import split
 from dockbus_workers.context import JobContext
 
 _REPORT_EVERY = 0.5  # seconds between two reports of one layer's bytes

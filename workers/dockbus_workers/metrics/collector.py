@@ -29,7 +29,7 @@ CALL_TIMEOUT = 5.0
 """Seconds one call may wait for the Engine, so that a stuck one is told well within a scrape."""
 REUSE = 2.0
 """Seconds for which a sweep answers further scrapes: two Prometheus servers cost the Engine one sweep. Never more
-than half of what a client waits, which is at most its interval: it would take the same numbers for no change."""
+than half of what a client waits: to one that asks every two seconds, each counter would stand still half the time."""
 FACTS_TTL = 30.0
 """Seconds after which a container is inspected anew: a restart or `docker update` changes what was found."""
 WIDEST = 128
@@ -143,9 +143,7 @@ class Sweeper:
             self._width = self._width or _width(self._engine.info().api_version)
             running = self._engine.containers.all(running=True)
         except EngineError as error:
-            log.warning(
-                "the Engine does not answer", extra={"action": "sweep", "error": str(error)}
-            )
+            log.warning("no sweep: %s", error)
             self._width = 0  # it may come back as another version
             self._facts = {}
             return Sweep(up=False, duration=time.monotonic() - began)
@@ -182,7 +180,7 @@ def _result(future: Future[Sample | None]) -> str:
         return "ok" if future.result() else "gone"
     if isinstance(error, ContainerNotFound):
         return "gone"
-    log.warning("a container gave no sample", extra={"action": "sweep"}, exc_info=error)
+    log.warning("a container gave no sample", exc_info=error)
     return "failed"
 
 

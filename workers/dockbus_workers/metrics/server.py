@@ -51,7 +51,7 @@ class Server(ThreadingMixIn, WSGIServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002  as the base has it
         """A client that went away or stayed silent is its own affair."""
-        log.debug("request broken off", extra={"action": "serve"}, exc_info=True)
+        log.debug("request broken off", exc_info=True)
 
 
 class _Handler(WSGIRequestHandler):

@@ -1,0 +1,40 @@
+"""The API put together: routers, security, errors and their description. Wiring only."""
+
+from __future__ import annotations
+
+from fastapi import Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from dockbus import Bus, DockbusError, RedisUnavailable, __version__
+from dockbus.errors import Unauthorized
+from dockbus_producer.api import events, health, jobs, queues
+from dockbus_producer.api.access import require_token
+from dockbus_producer.api.openapi import DescribedApp, problems
+from dockbus_producer.api.problems import InvalidRequest, answer
+
+
+def create_app(bus: Bus, token: str) -> FastAPI:
+    """The API of `bus`, for whoever has the token."""
+    app = DescribedApp(
+        title="dockbus",
+        summary="Jobs and events for plain Docker hosts.",
+        description="Every error is a problem document (RFC 9457) whose `type` is stable and whose `advice` says what to do.",
+        version=__version__,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.bus, app.state.token = bus, token
+    app.state.stopping = lambda: False  # the server knows better, see `make_server`
+    for error in (DockbusError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(error, answer)
+    app.include_router(health.router)
+    for router in (jobs.router, events.router, queues.router):
+        app.include_router(
+            router,
+            prefix="/v1",
+            dependencies=[Depends(require_token)],
+            responses=problems(Unauthorized, InvalidRequest, RedisUnavailable),
+        )
+    return app

@@ -1,0 +1,19 @@
+"""`dockbus api`: the command line of the HTTP API."""
+
+from __future__ import annotations
+
+import typer
+
+from dockbus.settings import Settings
+
+api = typer.Typer(help="Serve the HTTP API.")
+
+
+@api.command()
+def main() -> None:
+    """Serve the HTTP API until stopped."""
+    from dockbus.logs import log_to_stderr  # noqa: PLC0415
+    from dockbus_producer.api.server import serve  # noqa: PLC0415  FastAPI is heavy, and may be missing
+
+    log_to_stderr()
+    serve(Settings.from_env())
