@@ -46,7 +46,8 @@ class RedisSettings(_Group):
     """Redis to use, such as `redis://:password@host:6379/0` or `unix:///path/redis.sock`. Empty: the
     embedded Redis that `dockbus up` keeps in the data folder."""
     outage: float = Field(default=60.0, ge=0)
-    """Seconds a worker or producer rides out a Redis that does not answer before it gives up on a call."""
+    """Seconds a worker or the event producer rides out a Redis that does not answer; the command line, the
+    HTTP API and `Bus` say so within about a second instead."""
 
 
 class BusSettings(_Group):
@@ -102,8 +103,6 @@ class WorkerSettings(_Group):
     """Seconds that running jobs are given to end after SIGTERM, before they go back to their queue."""
     heartbeat: float = Field(default=15.0, ge=3)
     """Seconds without a sign of life after which a running job counts as orphaned."""
-    attempts: int = Field(default=3, ge=1)
-    """Times a job is tried in all when it fails for a reason that may pass."""
 
 
 class BuildSettings(_Group):
