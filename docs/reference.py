@@ -93,16 +93,17 @@ goes on. Exit codes: 0 fine, 1 an error (one line says which), 2 wrong usage or 
     for name, command in sorted(root.commands.items()):
         if hasattr(command, "entry"):  # another package's, loaded when called
             command = get_command(command.entry.load())  # noqa: PLW2901
+        parts: list[Any] = command.params
         usage = " ".join(
             f"[{part.name.upper()}]" if not part.required else part.name.upper()
-            for part in command.params
+            for part in parts
             if part.param_type_name == "argument"
         )
         page += (
             f"\n## dockbus {name}\n\n    dockbus {name} {usage}".rstrip()
             + f"\n\n{' '.join((command.help or '').split())}\n"
         )
-        options = [part for part in command.params if part.param_type_name == "option"]
+        options = [part for part in parts if part.param_type_name == "option"]
         options = [part for part in options if part.help and "completion" not in part.name]
         if options:
             page += "\n| option | meaning |\n| --- | --- |\n"

@@ -71,7 +71,7 @@ def examine(settings: Settings) -> list[Check]:
     """Look at everything, in a fixed order."""
     return [
         check
-        for probe in (_engine, _redis, _key, _workers, _trivy, _extras)
+        for probe in (_engine, _redis, _key, _workers, _trivy, _buildx, _extras)
         for check in _safely(probe, settings)
     ]
 
@@ -241,6 +241,29 @@ def _trivy(settings: Settings) -> Iterator[Check]:
         yield Check("trivy", Level.WARNING, found, advice)
         return
     yield Check("trivy", Level.OK, f"{said.partition('Version: ')[2].split()[0]} at {program}")
+
+
+def _buildx(_: Settings) -> Iterator[Check]:
+    docker = shutil.which("docker") or "docker"
+    try:
+        said = subprocess.run(
+            [docker, "buildx", "version"],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        # Not a warning: build jobs do without it.
+        yield Check(
+            "buildx", Level.OK, "not installed; build jobs use the Engine's classic builder"
+        )
+        return
+    yield Check(
+        "buildx",
+        Level.OK,
+        f"{said.strip()}; build jobs use the Engine's classic builder all the same",
+    )
 
 
 def _extras(_: Settings) -> Iterator[Check]:

@@ -36,6 +36,12 @@ PANELS = {
 }
 
 
+EPILOG = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage or a failed scan verdict, 130 after Ctrl-C; "
+    "`dockbus run` gives the container's own."
+)
+
+
 class Contributed(TyperCommand):
     """Stands for another package's command until it is called."""
 
@@ -105,6 +111,7 @@ def application() -> typer.Typer:
         cls=Root,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        epilog=EPILOG,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(root)
