@@ -191,9 +191,13 @@ def _redis(settings: Settings) -> Iterator[Check]:
 
 
 def _key(settings: Settings) -> Iterator[Check]:
+    file = settings.bus.data_dir / "key"
+    if not (settings.redis.url or settings.bus.key.get_secret_value() or file.exists()):
+        yield Check("key", Level.OK, f"none yet; `dockbus up` makes {file}")
+        return
     settings.bus_key()
     given = settings.bus.key.get_secret_value()
-    where = "DOCKBUS_BUS_KEY" if given else str(settings.bus.data_dir / "key")
+    where = "DOCKBUS_BUS_KEY" if given else str(file)
     yield Check("key", Level.OK, f"from {where}")
 
 

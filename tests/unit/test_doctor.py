@@ -49,6 +49,7 @@ def test_where_nothing_runs_each_finding_says_what_to_do(nothing: Settings) -> N
 
 def test_looking_leaves_nothing_behind(nothing: Settings, tmp_path: Path) -> None:
     doctor.examine(nothing)
+    doctor.examine(nothing.model_copy(update={"redis": RedisSettings()}))
     assert not list(tmp_path.iterdir())
 
 
