@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 import registries
+from commandline import CommandLine
 from dockbus import local
 from dockbus.bus import Bus
 from dockbus.connection import connect
@@ -117,6 +118,28 @@ def settings(redis_url: str, engine_host: str, tmp_path: Path) -> Settings:
 def bus(settings: Settings, redis: Redis) -> Generator[Bus]:  # with `redis`, so that it is flushed
     with Bus(settings) as bus:
         yield bus
+
+
+@pytest.fixture
+def engineless_bus(redis_url: str, redis: Redis, tmp_path: Path) -> Generator[Bus]:
+    """A bus for tests of what needs Redis alone."""
+    settings = Settings(
+        redis=RedisSettings(url=redis_url),
+        bus=BusSettings(key=SecretStr(secrets.token_hex(32)), data_dir=tmp_path),
+    )
+    with Bus(settings) as bus:
+        yield bus
+
+
+@pytest.fixture
+def dockbus(engineless_bus: Bus) -> CommandLine:
+    """The command line, on the engineless bus."""
+    settings = engineless_bus.settings
+    return CommandLine(
+        DOCKBUS_REDIS_URL=settings.redis.url,
+        DOCKBUS_BUS_KEY=settings.bus.key.get_secret_value(),
+        DOCKBUS_BUS_DATA_DIR=str(settings.bus.data_dir),
+    )
 
 
 @pytest.fixture

@@ -1,43 +1,22 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 from redis import Redis
 
 from commandline import PROGRAM, CommandLine
-from dockbus import Bus, Event, JobState, LogLine, Progress
-from dockbus.settings import BusSettings, RedisSettings, Settings
-from waiting import wait_for
-
-KEY = "a key of tests"
+from dockbus import Bus, Event
 
 
 @pytest.fixture
-def dockbus(redis_url: str, redis: Redis, tmp_path: Path) -> CommandLine:
-    return CommandLine(
-        DOCKBUS_REDIS_URL=redis_url, DOCKBUS_BUS_KEY=KEY, DOCKBUS_BUS_DATA_DIR=str(tmp_path)
-    )
-
-
-@pytest.fixture
-def bus(redis_url: str, tmp_path: Path) -> Generator[Bus]:
-    settings = Settings(
-        redis=RedisSettings(url=redis_url), bus=BusSettings(key=SecretStr(KEY), data_dir=tmp_path)
-    )
-    with Bus.connect(settings) as bus:
-        yield bus
+def bus(engineless_bus: Bus) -> Bus:
+    return engineless_bus
 
 
 def lines(text: str) -> list[Any]:
@@ -177,7 +156,7 @@ def test_a_mistake_is_one_line_and_changes_nothing(
 
 
 def test_a_redis_that_is_down_is_one_line(tmp_path: Path) -> None:
-    dockbus = CommandLine(DOCKBUS_REDIS_URL=f"unix://{tmp_path}/none.sock", DOCKBUS_BUS_KEY=KEY)
+    dockbus = CommandLine(DOCKBUS_REDIS_URL=f"unix://{tmp_path}/none.sock", DOCKBUS_BUS_KEY="any")
     done = dockbus("run", "-d", "busybox")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert "DOCKBUS_REDIS_URL" in done.stderr
@@ -215,110 +194,6 @@ def test_a_reader_that_goes_away_is_no_error(dockbus: CommandLine, bus: Bus) -> 
         env=dockbus.env,
     )
     assert (done.stdout.count("\n"), done.stderr) == (1, "")
-
-
-# -- logs and following --------------------------------------------------------------------
-
-
-def test_logs_keep_the_streams_apart(dockbus: CommandLine, bus: Bus) -> None:
-    job = dockbus.ok("run", "-d", "busybox").strip()
-    log = bus.log(bus.job(job).id)
-    log.write(
-        [
-            LogLine(stream="system", text="pulling"),
-            LogLine(stream="stdout", text="[bold]out[/]"),
-            LogLine(stream="stderr", text="err"),
-        ]
-    )
-    done = dockbus("logs", job)
-    assert (done.stdout, done.stderr) == ("[bold]out[/]\n", "pulling\nerr\n")
-    assert [entry["stream"] for entry in lines(dockbus.ok("logs", job, "--json"))] == [
-        "system",
-        "stdout",
-        "stderr",
-    ]
-
-    with dockbus.started("logs", "-f", job) as follower:
-        assert follower.stdout
-        assert follower.stdout.readline() == b"[bold]out[/]\n"
-        log.write([LogLine(stream="stdout", text="more")])
-        assert follower.stdout.readline() == b"more\n"
-        bus.cancel(job)
-        rest, _ = follower.communicate(timeout=10)
-        assert (follower.returncode, rest) == (0, b"")
-
-
-def test_events_are_followed_as_they_happen(dockbus: CommandLine, bus: Bus) -> None:
-    bus.publish(Event(source="/test", type="test.old"))
-    with dockbus.started("events", "-f", "--json", "--since", "0") as follower:
-        assert follower.stdout
-        assert json.loads(follower.stdout.readline())["event"]["type"] == "test.old"
-        bus.publish(Event(source="/test", type="test.new"))
-        assert json.loads(follower.stdout.readline())["event"]["type"] == "test.new"
-        follower.send_signal(signal.SIGINT)
-        _, errors = follower.communicate(timeout=10)
-        assert (follower.returncode, errors) == (130, b"")
-
-
-def test_ctrl_c_cancels_the_job(dockbus: CommandLine, bus: Bus) -> None:
-    with dockbus.started("run", "busybox", "--", "sleep", "60") as process:
-        assert process.stderr
-        announced = process.stderr.readline().decode().split()
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=10)
-    (job,) = bus.jobs()
-    assert announced == ["job", job.id]
-    assert (process.returncode, output) == (130, b"")
-    assert errors.decode() == f"canceled job {job.id}\n"
-    assert job.state is JobState.CANCELED
-
-
-STEPS: list[LogLine | Progress] = [
-    Progress(step="layer1", status="Downloading", current=1024**2, total=4 * 1024**2),
-    LogLine(stream="stdout", text="between"),
-    Progress(step="layer1", status="Downloading", current=2 * 1024**2, total=4 * 1024**2),
-]
-
-
-def test_progress_is_bars_on_a_terminal(dockbus: CommandLine, bus: Bus) -> None:
-    ours, theirs = pty.openpty()
-    seen: list[bytes] = []
-    reader = threading.Thread(target=_read_all, args=(ours, seen))
-    with dockbus.started("pull", "a", stderr=theirs) as process:
-        os.close(theirs)
-        reader.start()
-        (job,) = wait_for(bus.jobs, what="the job")
-        bus.log(job.id).write(STEPS)
-        bus.cancel(job.id)
-        output, _ = process.communicate(timeout=10)
-    reader.join()
-    screen = b"".join(seen).decode()
-    assert (process.returncode, output) == (1, b"between\n")
-    assert "━" in screen
-    assert "2 MB of 4 MB" in screen
-    assert screen.rstrip().endswith(f"The job was canceled: {job.id}.")
-
-
-def test_progress_is_changes_of_status_elsewhere(dockbus: CommandLine, bus: Bus) -> None:
-    with dockbus.started("pull", "a") as process:
-        (job,) = wait_for(bus.jobs, what="the job")
-        bus.log(job.id).write(STEPS)
-        bus.cancel(job.id)
-        output, errors = process.communicate(timeout=10)
-    assert (process.returncode, output) == (1, b"between\n")
-    assert errors.decode().splitlines() == [
-        f"job {job.id}",
-        "layer1: Downloading",
-        f"dockbus: The job was canceled: {job.id}.",
-    ]
-
-
-def _read_all(terminal: int, into: list[bytes]) -> None:
-    try:
-        while chunk := os.read(terminal, 65536):
-            into.append(chunk)
-    except OSError:  # Linux' way to say that the other side is closed
-        os.close(terminal)
 
 
 # -- with a worker and an Engine -----------------------------------------------------------

@@ -71,17 +71,18 @@ class Delivery:
                 timeout=self.timeout,
             )
             if not self.detach:
-                self._follow(job)
+                self._follow(bus, job)
             elif self.as_json:
                 output.document(job.refresh())
             else:
                 output.line(job.id)
 
-    def _follow(self, job: JobHandle) -> None:
+    def _follow(self, bus: Bus, job: JobHandle) -> None:
         from dockbus.cli.stream import Screen  # noqa: PLC0415  only those who wait pay for the bars
 
         try:
             output.note(f"job {job.id}")
+            note_if_unserved(bus, job)
             with contextlib.closing(Screen(sys.stderr if self.as_json else sys.stdout)) as screen:
                 for entry in job.follow():
                     screen.show(entry)
@@ -97,6 +98,15 @@ class Delivery:
         if not self.as_json:
             output.result(result)
         raise typer.Exit(exit_code(result))
+
+
+def note_if_unserved(bus: Bus, job: JobHandle) -> None:
+    """Say so when nobody is there to take the job; whoever waits would otherwise wonder."""
+    queue = job.refresh().queue
+    if not any(found.workers for found in bus.queues() if found.name == queue):
+        output.note(
+            f"no worker serves queue {queue} yet; the job waits. Start one: dockbus worker {queue.partition('@')[0]}"
+        )
 
 
 def exit_code(result: Result) -> int:
