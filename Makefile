@@ -19,7 +19,7 @@ demo: .venv ## See it work: a bus, workers and jobs on this machine, then all go
 	@python examples/demo.py
 
 test: .venv ## Run every test; what is missing on this machine is skipped with its reason
-	@pytest
+	@pytest -n 3 --dist loadfile
 
 check: .venv ## Lint, format, types, import contracts and docs: what CI demands besides the tests
 	@say() { echo "==> $$*"; "$$@"; }

@@ -38,7 +38,21 @@ LABEL_TEST = "dockbus.test"
 for _name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # they would win over an Engine's own CA
     os.environ.pop(_name, None)
 
+SHARED_ENGINE = "TESTS_SHARED_ENGINE"
+"""Set for the processes of a parallel run, which share one Engine; each has a Redis of its own."""
+
 Say = Callable[[str], None]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In a parallel run, start the Engine before the processes that share it."""
+    if not getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
+        return
+    stack = contextlib.ExitStack()
+    config.add_cleanup(stack.close)
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dkb-")))
+    with contextlib.suppress(DockbusError):  # each test that needs it then says what is wrong
+        os.environ[SHARED_ENGINE] = stack.enter_context(_swept_engine(folder, print))
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +78,10 @@ def scratch() -> Generator[Path]:
 
 @pytest.fixture(scope="session")
 def engine_host(scratch: Path, say: Say) -> Generator[str]:
-    with _service(local.local_engine(scratch / "engine", say)) as address:
+    if shared := os.environ.get(SHARED_ENGINE):
+        yield shared
+        return
+    with _service(_swept_engine(scratch / "engine", say)) as address:
         yield address
 
 
@@ -72,8 +89,7 @@ def engine_host(scratch: Path, say: Say) -> Generator[str]:
 def engine(engine_host: str) -> Generator[Engine]:
     engine = Engine(EngineSettings(host=engine_host))
     yield engine
-    leaked = _sweep(engine)
-    assert not leaked, f"tests left containers behind (removed now): {', '.join(leaked)}"
+    engine.close()
 
 
 @pytest.fixture(scope="session")
@@ -157,6 +173,17 @@ def start(settings: Settings, tmp_path: Path) -> Generator[Callable[..., Program
     for program, code in zip(started, codes, strict=True):
         if code not in (0, -9):  # -9: the test killed it
             print(f"--- {program.log.name} ended with {code}:\n{program.log.read_text()}")
+
+
+@contextlib.contextmanager
+def _swept_engine(folder: Path, say: Say) -> Generator[str]:
+    """An Engine for the session; at its end it must be as clean as before."""
+    with local.local_engine(folder, say) as address:
+        yield address
+        engine = Engine(EngineSettings(host=address))
+        leaked = _sweep(engine)
+        engine.close()
+        assert not leaked, f"tests left containers behind (removed now): {', '.join(leaked)}"
 
 
 @contextlib.contextmanager

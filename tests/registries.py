@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dockbus.local import apt
+import debian
 from dockbus.local.process import running
 
 _CONFIG = """\
@@ -28,11 +27,10 @@ def serve(folder: Path, say: Callable[[str], None]) -> Generator[str]:
     """Serve a registry from `folder`; yields its address.
 
     Raises:
-        MissingTool: there is no docker-registry and it cannot be installed.
+        MissingTool: there is no docker-registry and none can be had.
     """
     folder.mkdir(parents=True)
-    if not shutil.which("docker-registry"):
-        apt.install("docker-registry", folder, say)
+    program = debian.program("docker-registry", "usr/bin/docker-registry", folder, say)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -48,7 +46,7 @@ def serve(folder: Path, say: Callable[[str], None]) -> Generator[str]:
             return http_.getresponse().status == 200
         return False
 
-    command = ["docker-registry", "serve", str(config)]
+    command = [program, "serve", str(config)]
     with running(command, log=folder / "log", answers=answers, timeout=20, grace=5):
         yield f"127.0.0.1:{port}"
 

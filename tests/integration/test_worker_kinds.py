@@ -263,16 +263,17 @@ def test_cleanup_removes_dangling_images_by_label(
     worker(
         start, "build", settings=settings.model_copy(update={"build": BuildSettings(root=tmp_path)})
     )
+    mine = {**MARK, "dockbus.test.dangling": "1"}
     images: list[str] = []
     for word in ("old", "new"):
         (tmp_path / "Dockerfile").write_text(f"FROM {base_image}\nLABEL word={word}\n")
-        built = bus.enqueue(Build(context=".", tags=["dockbus/test-dangling:1"], labels=MARK)).wait(
+        built = bus.enqueue(Build(context=".", tags=["dockbus/test-dangling:1"], labels=mine)).wait(
             timeout=30
         )
         assert isinstance(built, BuildResult)
         images.append(built.image_id)
 
-    ended = bus.enqueue(Cleanup(containers=False, images=True, labels=MARK)).wait(timeout=20)
+    ended = bus.enqueue(Cleanup(containers=False, images=True, labels=mine)).wait(timeout=20)
 
     assert isinstance(ended, CleanupResult)
     assert images[0] in [item.id for item in ended.items]

@@ -1,0 +1,38 @@
+"""The deployment files, put before the programs that will read them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import debian
+
+ROOT = Path(__file__).parent.parent.parent
+COMPOSE = Path(sys.executable).parent / "docker-compose"
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+
+
+def test_docker_compose_accepts_the_file(tmp_path: Path) -> None:
+    empty = (ROOT / ".env.example").read_text().splitlines()
+    filled = tmp_path / "env"
+    filled.write_text("\n".join(f"{line}1234" if line.endswith("=") else line for line in empty))
+
+    done = run(COMPOSE, "--env-file", filled, "config", "--quiet")
+    refused = run(COMPOSE, "--env-file", ".env.example", "config", "--quiet")
+
+    # The wheel's wrapper hides compose's exit code; what it refuses, it says.
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "openssl rand" in refused.stderr, "without secrets it has to say how to make them"
+
+
+def test_prometheus_accepts_its_configuration(scratch: Path, say: Callable[[str], None]) -> None:
+    promtool = debian.program("prometheus", "usr/bin/promtool", scratch, say)
+
+    done = run(promtool, "check", "config", "grafana/prometheus/prometheus.yml")
+
+    assert done.returncode == 0, done.stderr
