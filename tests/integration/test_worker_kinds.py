@@ -36,7 +36,7 @@ HELLO = "dockbus/test-hello:1"
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    cache = trivy_db.unpack(tmp_path / "trivy")
+    cache = trivy_db.copy(tmp_path / "trivy")
     return settings.model_copy(
         update={
             "build": BuildSettings(root=EXAMPLES),
