@@ -223,7 +223,7 @@ def show_jobs(records: list[JobRecord]) -> None:
         Column("id", no_wrap=True),
         "kind",
         "state",
-        "attempts",
+        "tries",
         "duration",
         "result",
         box=None,
