@@ -19,6 +19,8 @@ class Plug:
         self._lock = threading.Lock()
         self._in = True
         self.refused = 0
+        self.carried = 0
+        """Connections that were let through."""
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._threads = [threading.Thread(target=self._serve)]
@@ -64,6 +66,7 @@ class Plug:
                         outer.close()
                         continue
                     outer.connect(self._path)
+                    self.carried += 1
                     self._open |= {inner, outer}
                 done = threading.Barrier(2, action=partial(self._end, inner, outer))
                 for pair in ((inner, outer), (outer, inner)):

@@ -14,13 +14,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Self
 
 from pydantic import JsonValue
 from redis import Redis
 
 from dockbus.connection import connect, ping, reachable
-from dockbus.errors import InvalidSpec, JobCanceled, JobFailed, WaitTimeout
+from dockbus.errors import InvalidSpec, JobCanceled, JobFailed, RedisUnavailable, WaitTimeout
 from dockbus.events import Event, EventStream, StoredEvent
 from dockbus.ids import JobId, StreamId
 from dockbus.joblog import JobLog, LogLine, Progress
@@ -125,7 +126,8 @@ class Bus:
                 spec, key=key, engine=engine, front=priority == "high", delay=delay, timeout=timeout
             )
         if new:
-            self.publish_state(job_id, JobState.SCHEDULED if delay else JobState.QUEUED, spec)
+            with suppress(RedisUnavailable):  # Redis has the job: that must not look like a refusal
+                self.publish_state(job_id, JobState.SCHEDULED if delay else JobState.QUEUED, spec)
         return JobHandle(self, job_id)
 
     def job(self, job_id: str) -> JobHandle:
@@ -173,12 +175,7 @@ class Bus:
         With `follow=False` it stops when it has given those that are there.
         """
         after = StreamId(since) if since else self.event_stream.end()
-        if follow:
-            yield from self.event_stream.follow(after)
-            return
-        while batch := self.event_stream.read(after):
-            yield from batch
-            after = batch[-1].position
+        return self.event_stream.follow(after) if follow else self.event_stream.kept(after)
 
     def publish(self, event: Event) -> StreamId | None:
         """Put an event on the stream; None if that very event is there already."""

@@ -6,9 +6,10 @@ A worker rides an outage out, a producer reports it at once: both get the same c
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import redis
 import redis.exceptions
@@ -17,7 +18,32 @@ from redis.retry import Retry
 
 from dockbus.errors import RedisUnavailable, SettingsError
 
-_CAP = 2.0  # seconds; the mean wait of a retry is half of it
+T = TypeVar("T")
+
+
+class _Patience(Retry):
+    """Tries again until some seconds after the first try; redis-py's own counts tries, however long each takes."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(ExponentialWithJitterBackoff(cap=2.0, base=0.05), -1)
+        self._seconds = seconds
+
+    def call_with_retry(
+        self,
+        do: Callable[[], T],
+        fail: Callable[..., Any],
+        is_retryable: Callable[[Exception], bool] | None = None,
+        with_failure_count: bool = False,
+    ) -> T:
+        """Call `do` until it succeeds or patience ends."""
+        end = time.monotonic() + self._seconds
+
+        def failed(error: Exception, *count: int) -> None:
+            fail(error, *count)
+            if time.monotonic() > end:
+                raise error
+
+        return super().call_with_retry(do, failed, is_retryable, with_failure_count)
 
 
 def connect(url: str, *, patience: float = 1.0) -> redis.Redis:
@@ -30,14 +56,14 @@ def connect(url: str, *, patience: float = 1.0) -> redis.Redis:
     Raises:
         SettingsError: the URL is malformed.
     """
-    tries = max(2, round(patience / (_CAP / 2)) + 3)
     try:
         return redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
             url,
-            retry=Retry(ExponentialWithJitterBackoff(cap=_CAP, base=0.05), tries),
+            retry=_Patience(patience),
             retry_on_error=[redis.exceptions.ConnectionError, redis.exceptions.TimeoutError],
             socket_connect_timeout=5,
-            socket_timeout=20,
+            # Longer than any blocking read (5 s); who is patient also waits longer for a Redis that is busy.
+            socket_timeout=6 + min(patience, 14),
             health_check_interval=15,
         )
     except ValueError as error:

@@ -19,6 +19,7 @@ the HTTP problem type, the field in a job's record and the word to search the do
     │   ├── JobCanceled
     │   ├── JobTimeout
     │   ├── JobRefused
+    │   ├── WorkerLost
     │   └── WaitTimeout
     ├── RuleError
     ├── ScanFailed
@@ -156,6 +157,13 @@ class JobRefused(JobError):
     """The job's record in Redis was not written by a holder of this bus's key, so it was not run.
 
     Give every producer and worker the same DOCKBUS_BUS_KEY, and find out who else can write to this Redis.
+    """
+
+
+class WorkerLost(JobError):
+    """The worker died every time that it carried out this job.
+
+    Its host's kernel log tells whether memory ran out there, its own log whether it was a bug.
     """
 
 

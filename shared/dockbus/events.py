@@ -101,6 +101,12 @@ class EventStream:
             rows: Any = self._redis.xrevrange(STREAM, count=1)
         return StreamId(rows[0][0].decode()) if rows else BEGINNING
 
+    def kept(self, after: StreamId = BEGINNING) -> Iterator[StoredEvent]:
+        """Events after that position that are there, to the last."""
+        while batch := self.read(after):
+            yield from batch
+            after = batch[-1].position
+
     def follow(self, after: StreamId = BEGINNING) -> Iterator[StoredEvent]:
         """Events as they happen, for ever."""
         while True:

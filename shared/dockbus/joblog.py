@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 from redis import Redis
 
 from dockbus.connection import Row, reachable, read_stream
@@ -99,9 +99,13 @@ class JobLog:
         Raises:
             RedisUnavailable: Redis does not answer.
         """
-        rows = read_stream(self._redis, self._key, after, count=count, block=block)
-        ended = bool(rows) and b"e" in rows[-1][1]
-        return [entry for row in rows if (entry := _decode(row))], ended
+        while rows := read_stream(self._redis, self._key, after, count=count, block=block):
+            entries = [entry for row in rows if (entry := _decode(row))]
+            ended = b"e" in rows[-1][1]
+            if entries or ended:
+                return entries, ended
+            after, block = StreamId(rows[-1][0].decode()), 0.0  # nothing of ours: look past it
+        return [], False
 
     def follow(
         self,
@@ -149,12 +153,13 @@ def _encode(entry: LogLine | Progress) -> dict[str, str]:
 
 def _decode(row: Row) -> LogLine | Progress | None:
     """The entry of a row; None for the end mark and for what is not ours."""
-    ident, fields = (
-        StreamId(row[0].decode()),
-        {k.decode(): v.decode("utf-8", "replace") for k, v in row[1].items()},
-    )
+    ident = StreamId(row[0].decode())
+    fields = {k.decode("utf-8", "replace"): v.decode("utf-8", "replace") for k, v in row[1].items()}
     if "p" in fields:
-        return Progress.model_validate_json(fields["p"]).model_copy(update={"id": ident})
+        try:
+            return Progress.model_validate_json(fields["p"]).model_copy(update={"id": ident})
+        except ValidationError:
+            return None
     key = next((key for key in fields if key in _LONG), None)
     return (
         LogLine(id=ident, stream=_LONG[key], text=fields[key], stamp=fields.get("n", ""))

@@ -12,25 +12,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any, cast
 
+import redis.exceptions
 from redis import Redis
+from redis.exceptions import WatchError
 from rq import Queue, Retry
-from rq.exceptions import DuplicateJobError, NoSuchJobError
+from rq.exceptions import DuplicateJobError, InvalidJobOperation, NoSuchJobError
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import JobStatus
 from rq.registry import BaseRegistry, FailedJobRegistry, ScheduledJobRegistry, StartedJobRegistry
 from rq.worker_registration import get_keys as worker_keys
 
-from dockbus.errors import JobNotCancelable, JobNotFound, JobRefused, KeyConflict
+from dockbus.errors import InvalidSpec, JobNotCancelable, JobNotFound, JobRefused, KeyConflict
 from dockbus.ids import JobId
 from dockbus.jobs import KINDS, Kind, Spec, parse_result, parse_spec
 from dockbus.records import Failure, JobRecord, JobState, QueueRecord
-from dockbus.signing import SignedJob, signed_jobs
+from dockbus.signing import MAX_BYTES, SignedJob, signed_jobs
 
 INDEX = "dockbus:jobs"
 """Sorted set of all job IDs by the second they were made, newest last."""
@@ -57,9 +61,33 @@ _STATES: dict[JobStatus, JobState] = {
     JobStatus.CANCELED: JobState.CANCELED,
 }
 
+# Notes a job that is about to be added. One that is there keeps its place.
+_NOTE = """
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
+end
+"""
+
+# Forgets jobs that are no longer kept, among some picked at random, as Redis itself expires keys.
+_SWEEP = """
+for _, id in ipairs(redis.call('ZRANDMEMBER', KEYS[1], 100)) do
+  if redis.call('EXISTS', ARGV[2] .. id) == 0
+      and tonumber(redis.call('ZSCORE', KEYS[1], id)) < tonumber(ARGV[1]) then
+    redis.call('ZREM', KEYS[1], id)
+  end
+end
+"""
+
+# Removes what is left of a record after its job was deleted; no job could be added in its place.
+_BURY = """
+if redis.call('TYPE', KEYS[1]).ok ~= 'hash' or redis.call('HEXISTS', KEYS[1], 'data') == 0 then
+  redis.call('DEL', KEYS[1])
+end
+"""
+
 # Moves a due job from the scheduled registry to its queue exactly once, however many processes try.
 _PROMOTE = """
-if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 then
+if redis.call('ZREM', KEYS[1], ARGV[1]) == 1 and redis.call('EXISTS', KEYS[3]) == 1 then
   redis.call('HSET', KEYS[3], 'status', 'queued')
   redis.call('RPUSH', KEYS[2], ARGV[1])
   return 1
@@ -86,6 +114,9 @@ class Jobs:
         self._class = signed_jobs(key)
         self._result_ttl = result_ttl
         self._failure_ttl = failure_ttl
+        self._note = redis.register_script(_NOTE)
+        self._sweep = redis.register_script(_SWEEP)
+        self._bury = redis.register_script(_BURY)
         self._promote = redis.register_script(_PROMOTE)
 
     def add(
@@ -101,6 +132,7 @@ class Jobs:
         """Put a job on its queue; the ID of the job and whether it is new.
 
         Raises:
+            InvalidSpec: the spec is too large.
             KeyConflict: the key belongs to a job with another spec.
         """
         job_id = JobId(
@@ -120,15 +152,26 @@ class Jobs:
                 retry=Retry(max=ATTEMPTS - 1),
             ),
         )
+        if len(job.data) > MAX_BYTES:
+            raise InvalidSpec(f"it takes {len(job.data)} bytes; a job may have {MAX_BYTES}")
         # In the index first: an entry without a job is forgotten, a job without an entry would be hidden.
-        self._redis.zadd(INDEX, {job_id: time.time()}, nx=True)
+        self._note([INDEX, job.key], [job_id, time.time()])
         try:
             if delay:
-                queue.schedule_job(job, datetime.now(UTC) + timedelta(seconds=delay), unique=True)
+                due = math.ceil(
+                    time.time() + delay
+                )  # RQ keeps whole seconds, and would begin early
+                queue.schedule_job(job, datetime.fromtimestamp(due, UTC), unique=True)
             else:
                 queue.enqueue_job(job, at_front=front, unique=True)
         except DuplicateJobError:
-            there = self.get(job_id)
+            try:
+                there = self.get(job_id)
+            except JobNotFound:  # it has expired this very moment, or is a stump
+                self._bury([job.key])
+                return self.add(
+                    spec, key=key, engine=engine, front=front, delay=delay, timeout=timeout
+                )
             if there.spec is None or there.spec.digest() != spec.digest():
                 raise KeyConflict(f"{key!r} is job {job_id}") from None
             return job_id, False
@@ -144,15 +187,24 @@ class Jobs:
 
     def newest(self, *, limit: int, offset: int = 0) -> list[JobRecord]:
         """Records of the newest jobs, newest first."""
-        rows: Any = self._redis.zrevrange(INDEX, offset, offset + limit - 1, withscores=True)
-        ids = [JobId(raw.decode()) for raw, _ in rows]
-        found = self._class.fetch_many(ids, connection=self._redis)
-        old = time.time() - UNBORN  # a younger one may be just about to be added
-        if gone := [
-            raw for (raw, made), job in zip(rows, found, strict=True) if job is None and made < old
-        ]:
-            self._redis.zrem(INDEX, *gone)
-        return [self._record(cast("SignedJob", job)) for job in found if job is not None]
+        raws: Any = self._redis.zrevrange(INDEX, offset, offset + limit - 1) if limit > 0 else []
+        ids = [JobId(raw.decode("utf-8", "replace")) for raw in raws]
+        with self._redis.pipeline(transaction=False) as pipe:
+            for job_id in ids:
+                pipe.hgetall(self._class.key_for(job_id))
+            found: list[Any] = pipe.execute(raise_on_error=False)
+        records: list[JobRecord] = []
+        for job_id, fields in zip(ids, found, strict=True):
+            if isinstance(fields, dict):  # and not an error
+                with suppress(NoSuchJobError, ValueError):  # no longer kept, or no job's ID
+                    job = self._class(job_id, connection=self._redis)
+                    job.restore(fields)
+                    records.append(self._record(job))
+        return records
+
+    def sweep(self) -> None:
+        """Forget some of the jobs that are no longer kept; called now and then, it forgets them all."""
+        self._sweep([INDEX], [time.time() - UNBORN, self._class.redis_job_namespace_prefix])
 
     def cancel(self, job_id: JobId) -> bool:
         """Cancel a job: at once if it has not begun (True), else by asking its worker to stop it (False).
@@ -161,17 +213,27 @@ class Jobs:
             JobNotFound: there is none.
             JobNotCancelable: it has ended.
         """
-        job = self._fetch(job_id)
-        state = JobState.FAILED if job.refused else _STATES[job.get_status(refresh=False)]
-        if state.ended:
-            raise JobNotCancelable(f"job {job_id} {state.value}")
-        self._redis.set(cancel_key(job_id), "1", ex=CANCEL_TTL)
-        if state is JobState.STARTED:
-            return False
-        # A worker that pops it at this very moment sees the flag before it does anything.
-        job.cancel()
-        self._redis.expire(job.key, self._result_ttl)
-        return True
+        key = self._class.key_for(job_id)
+        while True:
+            with suppress(WatchError, InvalidJobOperation), self._redis.pipeline() as pipe:
+                pipe.watch(key)  # type: ignore[no-untyped-call]
+                job = self._fetch(job_id)
+                record = self._record(job)
+                if record.state.ended:
+                    raise JobNotCancelable(f"job {job_id} {record.state.value}")
+                begun = record.attempts > 0 or record.state is JobState.STARTED
+                pipe.multi()
+                if begun:
+                    # Its container may be there still: whoever takes the job next clears that away.
+                    pipe.set(cancel_key(job_id), "1", ex=CANCEL_TTL)
+                    self._promote(*self._promotion(record.queue, job_id), client=pipe)
+                else:
+                    # A worker that pops it at this very moment sees the flag before it does anything.
+                    pipe.set(cancel_key(job_id), "1", ex=self._result_ttl)
+                    job.cancel(pipeline=pipe)
+                    pipe.expire(key, self._result_ttl)
+                pipe.execute()
+                return not begun
 
     def queues(self) -> list[QueueRecord]:
         """All queues that have ever had a job, and the plain queue of each kind."""
@@ -185,12 +247,17 @@ class Jobs:
         scheduled = self._registry(ScheduledJobRegistry, queue).key
         due: Any = self._redis.zrangebyscore(scheduled, 0, time.time(), 0, 500)
         moved: list[Any] = [
-            self._promote(
-                [scheduled, self._queue(queue).key, self._class.key_for(raw.decode())], [raw]
-            )
-            for raw in due
+            self._promote(*self._promotion(queue, raw.decode("utf-8", "replace"))) for raw in due
         ]
         return sum(moved)
+
+    def promote(self, queue: str, job_id: JobId) -> None:
+        """Move a scheduled job to its queue before its time."""
+        self._promote(*self._promotion(queue, job_id))
+
+    def _promotion(self, queue: str, job_id: str) -> tuple[list[str], list[str]]:
+        scheduled = self._registry(ScheduledJobRegistry, queue).key
+        return [scheduled, self._queue(queue).key, self._class.key_for(job_id)], [job_id]
 
     def remember_failure(self, job_id: JobId, failure: Failure) -> None:
         """Keep why the latest attempt failed with the job's record."""
@@ -222,17 +289,26 @@ class Jobs:
         return registry(queue, connection=self._redis)
 
     def _record(self, job: SignedJob) -> JobRecord:
+        refused = job.refused
+        if not refused:
+            try:
+                return self._honest_record(job)
+            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+                raise
+            except Exception as error:  # noqa: BLE001  fields that are not signed may hold anything
+                refused = f"it is damaged ({type(error).__name__})"
+        return JobRecord(
+            id=JobId(job.id),
+            kind=None,
+            state=JobState.FAILED,
+            queue=job.origin,
+            spec=None,
+            created=job.created_at,
+            error=Failure.of(JobRefused(refused)),
+        )
+
+    def _honest_record(self, job: SignedJob) -> JobRecord:
         state = _STATES[job.get_status(refresh=False)]
-        if job.refused:
-            return JobRecord(
-                id=JobId(job.id),
-                kind=None,
-                state=JobState.FAILED,
-                queue=job.origin,
-                spec=None,
-                created=job.created_at,
-                error=Failure.of(JobRefused(job.refused)),
-            )
         spec = parse_spec(json.dumps(job.args[0]))
         value: Any = job.return_value() if state is JobState.SUCCEEDED else None
         error = job.extra.get("error") if state is not JobState.SUCCEEDED else None

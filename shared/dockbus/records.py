@@ -56,7 +56,7 @@ class Failure(_Record):
         return cls(
             code="bug",
             title="dockbus has a bug.",
-            detail=f"{type(error).__name__}: {error}",
+            detail=" ".join(f"{type(error).__name__}: {error}".split()),
             advice="The worker's log has the traceback; please report it.",
         )
 

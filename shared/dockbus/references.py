@@ -32,7 +32,7 @@ def check_name(text: str) -> str:
         ValueError: it does not; the message says what an image name looks like.
     """
     match = _NAME.fullmatch(text)
-    if not match or len(match["path"]) > 255:
+    if not match or len(match["path"]) > 255 or _ID.fullmatch(text):
         raise ValueError(
             f"{text[:80]!r} is not an image reference; write [registry/]name[:tag][@sha256:digest], the name in lower case"
         )

@@ -36,7 +36,9 @@ def default_data_dir() -> Path:
 
 
 class _Group(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class RedisSettings(_Group):
@@ -183,14 +185,14 @@ class Settings(_Group):
                 continue
             try:
                 value = Path(text).read_text().strip() if is_file else text
-            except OSError as error:
+            except (OSError, UnicodeDecodeError) as error:
                 wrong.append(f"{name}: {error}")
                 continue
             values.setdefault(known[field].group, {})[known[field].field] = value
         engine = values.setdefault("engine", {})
-        engine.setdefault("host", env.get("DOCKER_HOST", ""))
+        engine["host"] = engine.get("host") or env.get("DOCKER_HOST", "")
         if env.get("DOCKER_TLS_VERIFY"):
-            engine.setdefault("cert_path", env.get("DOCKER_CERT_PATH", ""))
+            engine["cert_path"] = engine.get("cert_path") or env.get("DOCKER_CERT_PATH", "")
         try:
             settings = cls.model_validate(values)
         except ValidationError as error:
@@ -272,6 +274,9 @@ def _secret_file(file: Path) -> str:
                 draft.flush()
                 with contextlib.suppress(FileExistsError):
                     os.link(draft.name, file)
-        return file.read_text().strip()
+        secret = file.read_text().strip()
     except OSError as error:
         raise SettingsError(f"cannot keep a secret in {file}: {error.strerror}") from error
+    if not secret:  # it would let everybody in
+        raise SettingsError(f"{file} is empty; remove it to have a new secret made")
+    return secret

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from redis import Redis
+from redis.exceptions import ResponseError
 from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -59,7 +60,7 @@ class SignedJob(Job):
         self.refused = ""
         """Why this job must not run; empty for an honest one."""
         self.extra: dict[str, str] = {}
-        """The fields of the record that RQ does not know, such as `attempts` and `error`."""
+        """The fields of the record that RQ does not know: `attempts`, `error` and `lost`."""
         self._signature = ""
 
     # -- writing ---------------------------------------------------------------------------
@@ -77,6 +78,17 @@ class SignedJob(Job):
 
     # -- reading ---------------------------------------------------------------------------
 
+    def refresh(self) -> None:
+        """Load the record from Redis.
+
+        Raises:
+            NoSuchJobError: there is none.
+        """
+        try:
+            super().refresh()  # type: ignore[no-untyped-call]
+        except ResponseError as error:  # something else has its key
+            raise NoSuchJobError(f"no such job: {self.id}") from error
+
     def restore(self, raw_data: Mapping[bytes | str, bytes]) -> None:
         """Load a record from Redis; whatever is wrong with it disarms the job and is told when it is performed.
 
@@ -92,7 +104,9 @@ class SignedJob(Job):
         try:
             self._verify(raw)
             super().restore({key.encode(): value for key, value in raw.items()})
-            self.extra = {key: raw[key].decode() for key in ("attempts", "error") if key in raw}
+            self.extra = {
+                key: raw[key].decode() for key in ("attempts", "error", "lost") if key in raw
+            }
         except Exception as error:  # noqa: BLE001  a forged record may break the reading of it anywhere
             self._disarm(str(error) or type(error).__name__, raw)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
@@ -21,7 +22,7 @@ def parse_size(value: object) -> object:
         raise ValueError(
             f"{value!r} is not a size; write bytes, or a number with k, m, g or t, such as '512m'"
         )
-    return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))
+    return int(Decimal(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))
 
 
 def parse_span(value: object) -> object:

@@ -89,7 +89,7 @@ def test_a_job_is_put_on_the_bus_found_listed_and_canceled(api: httpx.Client, bu
         (b'{"spec": {"kind": "run", "image": "Not An Image"}}', "is not an image reference"),
         (b'{"spec": {"kind": "rum", "image": "a"}}', "did you mean 'run'?"),
         (b'{"spec": {"kind": "run", "image": "a", "pids": "7"}}', "spec.pids: "),
-        (b'{"spec": {"image": "a"}}', "spec: "),
+        (b'{"spec": {"image": "a"}}', "kind: it is missing"),
         (b'{"spec": {"kind": "run", "image": "a"}, "after": []}', "after: "),
         (b'{"spec": {"kind": "run", "image": "a"}, "priority": "low"}', "priority: "),
         (b'{"spec": {"kind": "run", "image": "a"}, "engine": "a:b"}', "engine: "),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from dockbus.engine import Engine, Stream
-from dockbus.errors import JobCanceled, JobTimeout
+from dockbus.errors import DockbusError, JobTimeout
 from dockbus.ids import JobId
 from dockbus.joblog import JobLog, LogLine, Progress
 from dockbus.joblog import Stream as LogStream
@@ -44,7 +44,7 @@ class JobContext:
         log: JobLog,
         timeout: float,
         last_attempt: bool,
-        canceled: Callable[[], bool],
+        stopped: Callable[[], DockbusError | None],
         is_active: Callable[[str], bool],
         leaving: threading.Event,
     ) -> None:
@@ -56,7 +56,7 @@ class JobContext:
         self._log = log
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
-        self._canceled = canceled
+        self._stopped = stopped
         self._is_active = is_active
         self._leaving = leaving
         self._buffer: list[LogLine | Progress] = []
@@ -67,6 +67,7 @@ class JobContext:
 
         Raises:
             JobCanceled: somebody asked for it.
+            WorkerLost: its attempts are used up; there is only left to clear away.
             JobTimeout: the time of this attempt is over.
             HandBack: the worker is going away.
         """
@@ -75,8 +76,8 @@ class JobContext:
             return
         self._next_tick = now + TICK
         self.flush()
-        if self._canceled():
-            raise JobCanceled(self.job)
+        if error := self._stopped():
+            raise error
         if now > self._deadline:
             raise JobTimeout(f"{self.job} had {show_span(self._timeout)}")
         if self._leaving.is_set():
@@ -93,16 +94,23 @@ class JobContext:
         """Whether that is the ID of a job that has not ended."""
         return bool(job) and self._is_active(str(job))
 
-    def pump(self, stream: Stream[T]) -> Iterator[T]:
-        """The items of an Engine stream; between them, and while it is silent, the job can be stopped.
+    def pump(self, start: Callable[[], Stream[T]]) -> Iterator[T]:
+        """The items of an Engine stream; while it is started, silent, and between them, the job can be stopped.
 
         Raises:
-            EngineError: the stream broke.
+            EngineError: the stream could not be had, or broke.
         """
         items: queue.Queue[T | BaseException | None] = queue.Queue(maxsize=1000)
+        started: list[Stream[T]] = []
+        over = threading.Event()
 
         def read() -> None:
             try:
+                started.append(stream := start())
+                if (
+                    over.is_set()
+                ):  # nobody waited for it: the Engine may take minutes to begin its answer
+                    stream.close()
                 for item in stream:
                     items.put(item)
                 items.put(None)
@@ -125,8 +133,10 @@ class JobContext:
                 yield item
                 self.check()
         finally:
-            stream.close()
-            while reader.is_alive():  # it may wait for room in the queue
+            over.set()
+            for stream in started:
+                stream.close()
+            while started and reader.is_alive():  # it may wait for room in the queue
                 while not items.empty():
                     items.get_nowait()
                 reader.join(timeout=0.05)

@@ -78,7 +78,7 @@ class Trivy:
             return Report(
                 scanner=f"trivy {version(self.program)}",
                 database=self._database_made(),
-                vulnerabilities=list(parse(json.load(output))),
+                vulnerabilities=list(parse(_loaded(output.read()))),
             )
 
     def _command(self, image_id: str) -> list[str]:
@@ -138,12 +138,20 @@ def parse(report: Mapping[str, Any]) -> Iterator[Vulnerability]:
         for raw in part.get("Vulnerabilities") or ():
             yield Vulnerability(
                 id=raw["VulnerabilityID"],
-                package=raw["PkgName"],
-                installed=raw["InstalledVersion"],
+                package=raw.get("PkgName", ""),
+                installed=raw.get("InstalledVersion", ""),
                 fixed=raw.get("FixedVersion") or None,
-                severity=Severity(raw.get("Severity", "UNKNOWN")),
+                severity=Severity.__members__.get(raw.get("Severity", ""), Severity.UNKNOWN),
                 title=raw.get("Title", ""),
             )
+
+
+def _loaded(output: str) -> Mapping[str, Any]:
+    try:
+        report: Mapping[str, Any] = json.loads(output)
+    except ValueError:
+        raise ScanFailed(f"it printed no JSON but {output[:100]!r}") from None
+    return report
 
 
 def _fault(errors: str) -> DockbusError:

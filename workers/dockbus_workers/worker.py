@@ -34,7 +34,7 @@ from rq.worker import BaseWorker, WorkerStatus
 from dockbus.bus import Bus
 from dockbus.connection import connect
 from dockbus.engine import Engine
-from dockbus.errors import DockbusError, JobCanceled
+from dockbus.errors import DockbusError, JobCanceled, WorkerLost
 from dockbus.ids import JobId
 from dockbus.jobs import Kind, parse_spec
 from dockbus.queue import ATTEMPTS, cancel_key
@@ -130,8 +130,11 @@ class SlotWorker(BaseWorker):
                 elif job is not None and self._is_due(job):
                     self._start(job)
                     taken = True
-            except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
+            except redis.exceptions.RedisError as error:  # away, starting, full, read-only
                 log.warning("Redis does not answer; trying again: %s", error)
+                stopping.wait(1.0)
+            except Exception:
+                log.exception("something on queue %s cannot be taken", self.queue.name)
                 stopping.wait(1.0)
             finally:
                 if not taken:
@@ -207,10 +210,17 @@ class SlotWorker(BaseWorker):
             return
         try:
             self._bus.job_store.promote_due(self.queue.name)
-            clean_registries(self.queue)
+            self._bus.job_store.sweep()
+            clean_registries(self.queue, [self._abandoned])
             self.queue.intermediate_queue.cleanup(self, self.queue)
         finally:
             lock.release()
+
+    def _abandoned(self, job: Job, *_: object) -> None:
+        """An orphan whose attempts are used up goes to a worker once more, which clears away what it left."""
+        if not job.retries_left:
+            job.retries_left = 1
+            self.connection.hset(job.key, "lost", "1")
 
     # -- one job ---------------------------------------------------------------------------
 
@@ -227,14 +237,15 @@ class SlotWorker(BaseWorker):
             log=self._bus.log(job_id),
             timeout=float(job.timeout or 1),
             last_attempt=not job.retries_left,
-            canceled=lambda: bool(self.connection.exists(cancel_key(job_id))),
+            stopped=lambda: self._why_stop(job),
             is_active=self._is_active,
             leaving=self.leaving,
         )
         log.info("job %s: %s begins (attempt %d)", job_id, spec.kind.value, attempt)
         self._bus.publish_state(job_id, JobState.STARTED, spec, attempt=attempt, worker=self.name)
         try:
-            ctx.check()
+            if attempt == 1:
+                ctx.check()  # a later one may have something to clear away first
             result = HANDLERS[spec.kind](spec, ctx)
         except HandBack:
             raise
@@ -244,6 +255,14 @@ class SlotWorker(BaseWorker):
         finally:
             ctx.flush()
         return result.model_dump(mode="json")
+
+    def _why_stop(self, job: SignedJob) -> DockbusError | None:
+        if self._is_canceled(job):
+            return JobCanceled(job.id)
+        return WorkerLost(job.id) if "lost" in job.extra else None
+
+    def _is_canceled(self, job: Job) -> bool:
+        return bool(self.connection.exists(cancel_key(JobId(job.id))))
 
     def _is_active(self, job_id: str) -> bool:
         try:
@@ -283,6 +302,8 @@ class SlotWorker(BaseWorker):
             else:
                 log.info("job %s: another attempt in about %s s", job.id, job.retry_intervals)
                 self._bus.publish_state(JobId(job.id), JobState.SCHEDULED, error=failure.code)
+                if self._is_canceled(job):  # asked for while the attempt was failing: no pause then
+                    self._bus.job_store.promote(self.queue.name, JobId(job.id))
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:  # noqa: ANN401
         """Log why a job failed: one line for what users meet, the traceback for what is our fault."""
@@ -317,6 +338,7 @@ class SlotWorker(BaseWorker):
     def _ended(self, job: Job, state: JobState, failure: Failure | None = None) -> None:
         job_id = JobId(job.id)
         kept = self._bus.settings.bus
+        self.connection.delete(cancel_key(job_id))  # a later job of the same key is another
         self._bus.log(job_id).end(kept.failure_ttl if failure else kept.result_ttl)
         self._bus.publish_state(job_id, state, error=failure.code if failure else "")
         log.info("job %s: %s", job_id, state.value)

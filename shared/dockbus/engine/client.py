@@ -7,6 +7,7 @@ across a fork. The host is always explicit: what the Docker CLI's context says i
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -57,10 +58,8 @@ class Engine:
             return self._api
 
     def _connect(self) -> Any:  # noqa: ANN401
-        socket = Path(self.host.removeprefix("unix://"))
-        if self.host.startswith("unix://") and not socket.exists():
-            # Asked first, for the SDK would leak a socket of its own here.
-            raise EngineUnavailable(f"{self.host}: no such socket")
+        if self.host.startswith("unix://"):
+            _knock(self.host.removeprefix("unix://"))
         try:
             with translated():
                 probe = self._client("{}.{}".format(*OLDEST_API))
@@ -68,6 +67,8 @@ class Engine:
                 probe.close()
         except EngineUnavailable as error:
             raise EngineUnavailable(f"{self.host}: {error.detail}") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise EngineUnavailable(f"{self.host}: that is no Docker Engine") from error
         if served < OLDEST_API:
             raise EngineUnavailable(
                 f"{self.host} is older than Docker 20.10, the oldest that dockbus speaks to"
@@ -175,6 +176,17 @@ def _read_events(response: requests.Response) -> Iterator[EngineEvent]:
     return (EngineEvent.parse(raw) for raw in read_objects(response))
 
 
+def _knock(path: str) -> None:
+    """Ask first whether anybody listens there, for the SDK leaks a socket where nobody does."""
+    try:
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(10)
+            probe.connect(path)
+    except OSError as error:
+        why = "no such socket" if isinstance(error, FileNotFoundError) else error.strerror or error
+        raise EngineUnavailable(f"unix://{path}: {why}") from error
+
+
 def _version(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")))
 
@@ -182,6 +194,6 @@ def _version(text: str) -> tuple[int, ...]:
 def _refusal(response: requests.Response) -> EngineError:
     try:
         text = str(response.json()["message"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         text = response.text
     return classify(response.status_code, text)

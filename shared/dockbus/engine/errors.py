@@ -115,7 +115,11 @@ _TABLE: tuple[tuple[int | None, str, type[EngineError]], ...] = (
     (404, r"", EngineRejected),
     (409, r"", EngineConflict),
     (400, r"", EngineRejected),
-    (None, r"could not find bridge|invalid reference format", EngineRejected),
+    (
+        None,
+        r"could not find bridge|invalid reference format|unable to find (user|group)|is not a directory",
+        EngineRejected,
+    ),
 )
 
 

@@ -6,6 +6,7 @@ broken stream raises, an idle one raises after `idle` seconds, and any thread ma
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import socket
@@ -19,6 +20,8 @@ from dockbus.engine.errors import classify, translated
 from dockbus.engine.views import LogChunk, Raw
 
 T = TypeVar("T")
+LONGEST_LINE = 64 * 1024
+"""Bytes after which a line is cut, so that a program which never ends its line fills no memory."""
 _HEADER = struct.Struct(">BxxxL")
 
 
@@ -70,9 +73,12 @@ def read_objects(response: requests.Response) -> Iterator[Raw]:
         EngineError: an object reports an error; the Engine has already answered 200 by then.
     """
     decoder = json.JSONDecoder()
+    characters = codecs.getincrementaldecoder("utf-8")(
+        "replace"
+    )  # one may be cut by the end of a chunk
     text = ""
     for chunk in _chunks(response):
-        text = (text + chunk.decode("utf-8", "replace")).lstrip()
+        text = (text + characters.decode(chunk)).lstrip()
         while text:
             try:
                 item, end = decoder.raw_decode(text)
@@ -85,20 +91,26 @@ def read_objects(response: requests.Response) -> Iterator[Raw]:
 
 
 def read_log(response: requests.Response) -> Iterator[LogChunk]:
-    """The lines of a container without a terminal: stdout and stderr told apart, each line with its timestamp."""
+    """The lines of a container without a terminal: stdout and stderr told apart, each line with its timestamp.
+
+    A line longer than `LONGEST_LINE` comes in pieces with the same timestamp.
+    """
     data = b""
-    partial: dict[int, bytes] = {1: b"", 2: b""}
+    begun: dict[int, bytes] = {}
     for chunk in _chunks(response):
         data += chunk
         while len(data) >= _HEADER.size:
             channel, size = _HEADER.unpack_from(data)
             if len(data) < _HEADER.size + size:
                 break
-            payload, data = data[_HEADER.size : _HEADER.size + size], data[_HEADER.size + size :]
-            *lines, rest = (partial.get(channel, b"") + payload).split(b"\n")
-            partial[channel] = rest
-            yield from (_line(channel, line) for line in lines)
-    yield from (_line(channel, line) for channel, line in partial.items() if line)
+            part, data = data[_HEADER.size : _HEADER.size + size], data[_HEADER.size + size :]
+            # The Engine sends a line over 16 kB in parts, and gives its timestamp anew with each.
+            line = begun.pop(channel) + part.partition(b" ")[2] if channel in begun else part
+            if line.endswith(b"\n") or len(line) > LONGEST_LINE:
+                yield _line(channel, line)
+            else:
+                begun[channel] = line
+    yield from (_line(channel, line) for channel, line in begun.items())
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:
@@ -110,5 +122,5 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
 def _line(channel: int, line: bytes) -> LogChunk:
     stamp, _, text = line.decode("utf-8", "replace").partition(" ")
     return LogChunk(
-        stream="stderr" if channel == 2 else "stdout", stamp=stamp, text=text.rstrip("\r")
+        stream="stderr" if channel == 2 else "stdout", stamp=stamp, text=text.rstrip("\r\n")
     )

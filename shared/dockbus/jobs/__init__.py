@@ -78,8 +78,15 @@ def explain(error: ValidationError) -> str:
 
 
 def _explain(item: ErrorDetails) -> str:
-    kind = next((part for part in item["loc"] if part in list(Kind)), None)
-    field = ".".join(str(part) for part in item["loc"] if part != kind)
+    loc = list(item["loc"])
+    kind = next(
+        (part for part in loc[:-1] if part in list(Kind)), None
+    )  # a field may be named so, too
+    if kind:
+        loc.remove(kind)
+    field = ".".join(str(part) for part in loc)
+    if item["type"] == "union_tag_not_found":
+        return f"kind: it is missing; write one of {', '.join(Kind)}"
     if item["type"] == "union_tag_invalid":
         tag = str(item.get("ctx", {}).get("tag"))
         return f"kind: {tag!r} is none of {', '.join(Kind)}{near_miss(tag, list(Kind))}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from enum import StrEnum
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 LABEL_MANAGED = "dockbus.managed"
 """On everything dockbus made, with the value `true`."""
@@ -38,9 +40,19 @@ class SpecModel(BaseModel):
         ser_json_inf_nan="constants",
     )
 
+    @model_validator(mode="after")
+    def _unicode(self) -> Self:
+        # What Python makes of a command line's bytes that are no UTF-8; JSON, and so the bus, cannot carry it.
+        try:
+            json.dumps(self.model_dump(), ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("it holds text that is not Unicode") from None
+        return self
+
     def digest(self) -> str:
         """The first 16 hex digits of the SHA-256 of this spec's JSON: equal specs, equal digests."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class ResultModel(BaseModel):

@@ -12,9 +12,18 @@ from dockbus.units import Bytes, Seconds
 
 
 def _variable(name: str) -> str:
-    if not name or "=" in name or "\0" in name:
+    if not name or "=" in name:
         raise ValueError(f"{name!r} cannot be the name of an environment variable")
-    return name
+    return _word(name)
+
+
+def _word(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("a program cannot be given a NUL character")
+    return text
+
+
+_Word = Annotated[str, AfterValidator(_word)]
 
 
 class Run(SpecModel):
@@ -23,11 +32,11 @@ class Run(SpecModel):
     kind: Literal[Kind.RUN] = Kind.RUN
     image: ImageOrId
     """Image to run."""
-    command: list[str] | None = None
+    command: list[_Word] | None = None
     """Program and arguments. Default: the image's own."""
-    entrypoint: list[str] | None = None
+    entrypoint: list[_Word] | None = None
     """Replaces the image's entry point."""
-    env: dict[Annotated[str, AfterValidator(_variable)], str] = {}
+    env: dict[Annotated[str, AfterValidator(_variable)], _Word] = {}
     """Environment variables. They can be read by whoever may inspect containers: no place for secrets."""
     working_dir: str | None = None
     """Folder the program starts in."""
@@ -35,9 +44,9 @@ class Run(SpecModel):
     """User, or `uid:gid`, the program runs as. Default: the image's own."""
     network: str = Field(default="bridge", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")
     """Network to join: `bridge`, `none`, or the name of one that exists."""
-    memory: Bytes | None = Field(default=None, ge=6 * 1024**2)
+    memory: Bytes | None = Field(default=None, ge=6 * 1024**2, le=2**63 - 1)
     """Most memory the container may use (swap included), in bytes or as `512m`."""
-    cpus: float | None = Field(default=None, gt=0, le=1024)
+    cpus: float | None = Field(default=None, ge=0.01, le=1024)
     """Most CPUs it may use, such as 1.5."""
     pids: int = Field(default=1024, ge=1)
     """Most processes and threads it may have."""

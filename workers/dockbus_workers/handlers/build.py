@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 from dockbus.engine import EngineFault, EngineRejected
@@ -27,7 +28,8 @@ def build(spec: Build, ctx: JobContext) -> BuildResult:
     begun = time.monotonic()
     image_id, steps, cached = "", 0, 0
     try:
-        stream = ctx.engine.images.build(
+        start = partial(
+            ctx.engine.images.build,
             context,
             dockerfile=spec.dockerfile,
             tags=spec.tags,
@@ -37,7 +39,7 @@ def build(spec: Build, ctx: JobContext) -> BuildResult:
             pull=spec.pull,
             no_cache=spec.no_cache,
         )
-        for item in ctx.pump(stream):
+        for item in ctx.pump(start):
             image_id = item.get("aux", {}).get("ID", image_id)
             for line in str(item.get("stream", "")).splitlines():
                 if not line.strip():

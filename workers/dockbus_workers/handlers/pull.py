@@ -46,7 +46,7 @@ def fetch(name: str, platform: str | None, ctx: JobContext) -> tuple[Image, int]
     ctx.log(f"pulling {name}")
     totals: dict[str, int] = {}
     reported: dict[str, tuple[str, float]] = {}
-    for step in ctx.pump(ctx.engine.images.pull(name, platform=platform)):
+    for step in ctx.pump(lambda: ctx.engine.images.pull(name, platform=platform)):
         if not step.layer:
             ctx.log(step.status)
             continue

@@ -6,6 +6,9 @@ adopts it: it reads the log on from the last line that is known and waits for th
 
 from __future__ import annotations
 
+import sys
+from functools import partial
+
 from dockbus.engine import Container, ContainerSpec, EngineConflict, EngineTimeout, ImageNotFound
 from dockbus.engine.views import parse_time
 from dockbus.errors import DockbusError
@@ -23,6 +26,7 @@ def run(spec: Run, ctx: JobContext) -> RunResult:
     """
     container, adopted = _make_or_adopt(spec, ctx)
     try:
+        ctx.check()
         if container.state == "created":
             ctx.engine.containers.start(container.id)
         _follow(container.id, ctx, seen=ctx.last_stamp() if adopted else "")
@@ -52,6 +56,7 @@ def _make_or_adopt(spec: Run, ctx: JobContext) -> tuple[Container, bool]:
     name = f"dockbus-{ctx.job}"
     if there := ctx.engine.containers.find(name):
         return _adopt(there, spec, ctx), True
+    ctx.check()
     _ensure_image(spec, ctx)
     wanted = ContainerSpec(
         name=name,
@@ -105,18 +110,30 @@ def _ensure_image(spec: Run, ctx: JobContext) -> None:
 
 def _follow(container: str, ctx: JobContext, *, seen: str) -> None:
     """Log the container's output, after the line stamped `seen`, until it has stopped."""
+    told = sys.maxsize if seen else 0  # characters of that line; a long one comes in pieces
+    ended = False
     while True:
         since = parse_time(seen)
-        stream = ctx.engine.containers.logs(
-            container, since=str(int(since.timestamp())) if since else ""
+        start = partial(
+            ctx.engine.containers.logs,
+            container,
+            since=str(int(since.timestamp())) if since else "",
         )
+        known, skip = seen, told
         try:
-            for line in ctx.pump(stream):
-                if line.stamp > seen:
+            for line in ctx.pump(start):
+                text = line.text
+                if line.stamp == known:
+                    text, skip = text[skip:], max(0, skip - len(text))
+                if line.stamp > known or (line.stamp == known and text):
+                    told = len(text) + (told if line.stamp == seen else 0)
                     seen = line.stamp
-                    ctx.log(line.text, line.stream, line.stamp)
+                    ctx.log(text, line.stream, line.stamp)
         except EngineTimeout:
             pass  # it has been silent; a connection that had died would look the same, so connect again
-        if ctx.engine.containers.get(container).is_stopped:
+        if ended:
             return
-        ctx.sleep(0.1)
+        # Read once more after its end: the Engine may close a stream before an unfinished last line.
+        ended = ctx.engine.containers.get(container).is_stopped
+        if not ended:
+            ctx.sleep(0.1)

@@ -1,0 +1,174 @@
+"""Reaching an Engine: over its socket and over TCP, when it goes away, and where something else answers."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+
+from containers import container
+from dockbus.engine import Engine, EngineError, EngineTimeout, EngineUnavailable
+from dockbus.settings import EngineSettings, Settings
+from outage import Plug
+
+
+@pytest.fixture
+def plug(engine_host: str) -> Generator[Plug]:
+    with Plug(engine_host.removeprefix("unix://")) as plug:
+        yield plug
+
+
+@pytest.fixture
+def remote(plug: Plug) -> Generator[Engine]:
+    """The same Engine behind a TCP port that can be pulled out."""
+    engine = Engine(EngineSettings(host=f"tcp://127.0.0.1:{plug.port}"))
+    yield engine
+    engine.close()
+
+
+@contextmanager
+def deaf() -> Generator[str]:
+    """The address of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+@contextmanager
+def answering(body: bytes, status: int = 200) -> Generator[str]:
+    """The address of a web server that is no Engine and gives this answer to everything."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def at(host: str, timeout: float = 60.0) -> Engine:
+    return Engine(EngineSettings(host=host, timeout=timeout))
+
+
+def test_it_says_who_it_is(engine: Engine) -> None:
+    info = engine.info()
+
+    assert engine.ping()
+    assert info.id == engine.id
+    assert info.platform.startswith("linux/")
+
+
+def test_a_tcp_engine_is_the_same_one(engine: Engine, remote: Engine) -> None:
+    assert remote.info().id == engine.info().id
+
+
+def test_docker_host_is_honoured(engine: Engine, engine_host: str) -> None:
+    settings = Settings.from_env({"DOCKER_HOST": engine_host}).engine
+
+    with contextlib.closing(Engine(settings)) as same:
+        assert same.info().id == engine.info().id
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "unix:///nowhere/docker.sock",
+        "unix:///etc/passwd",
+        "unix://",
+        "tcp://127.0.0.1:1",
+        "tcp://127.0.0.1:99999",
+        "tcp://a:b:c",
+        "tcp://",
+        "ssh://nobody@127.0.0.1",
+        "gopher://x",
+        "x",
+    ],
+)
+def test_where_no_engine_is_one_error_says_so(host: str) -> None:
+    engine = at(host, timeout=3)
+
+    assert engine.ping() is False
+    for verb in (engine.info, lambda: engine.images.get("x"), engine.events):
+        with pytest.raises(EngineUnavailable) as caught:
+            verb()
+        assert caught.value.detail.startswith(host)
+        assert "DOCKBUS_ENGINE_HOST" in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"<html>", b'{"ApiVersion": null}'])
+@pytest.mark.parametrize("status", [200, 404, 500])
+def test_what_is_no_engine_is_not_taken_for_one(body: bytes, status: int) -> None:
+    with answering(body, status) as host:
+        engine = at(host, timeout=3)
+        assert engine.ping() is False
+        with pytest.raises(EngineError) as caught:
+            engine.info()
+        assert "\n" not in str(caught.value)
+
+
+def test_an_engine_that_is_too_old_is_named_so() -> None:
+    with answering(b'{"ApiVersion": "1.40"}') as host, pytest.raises(EngineUnavailable) as caught:
+        at(host).info()
+
+    assert "older than Docker 20.10" in caught.value.detail
+
+
+def test_a_deaf_engine_is_given_up_in_the_time_that_is_set() -> None:
+    with deaf() as host:
+        begun = time.monotonic()
+        with pytest.raises(EngineTimeout):
+            at(host, timeout=0.5).info()
+
+    assert time.monotonic() - begun < 2
+
+
+def test_an_engine_that_goes_away_and_comes_back(remote: Engine, plug: Plug) -> None:
+    assert remote.ping()
+
+    plug.pull()
+    assert not remote.ping()
+    with pytest.raises(EngineUnavailable):
+        remote.containers.all()
+    plug.put_back()
+
+    assert remote.ping()
+
+
+def test_all_verbs_share_one_pool_of_connections(engine_host: str, base_image: str) -> None:
+    with Plug(engine_host.removeprefix("unix://")) as plug:
+        engine = at(f"tcp://127.0.0.1:{plug.port}")
+        for _ in range(5):
+            engine.images.get(base_image)
+            engine.containers.all()
+            engine.ping()
+        # one for the question which version it speaks, one for all the rest
+        assert plug.carried == 2
+        engine.close()
+
+
+def test_a_connection_that_breaks_is_no_end(
+    engine: Engine, remote: Engine, plug: Plug, base_image: str
+) -> None:
+    with container(engine, "echo begun; sleep 60") as made:
+        lines = iter(remote.containers.logs(made))
+        assert next(lines).text == "begun"
+
+        plug.pull()
+
+        with pytest.raises(EngineUnavailable):
+            next(lines)

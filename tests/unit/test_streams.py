@@ -1,0 +1,147 @@
+"""The Engine's streams, cut wherever a network may cut them."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import requests
+
+from dockbus.engine import EngineFault, ImageNotFound, LogChunk
+from dockbus.engine.streams import LONGEST_LINE, read_log, read_objects
+
+STAMP = "2026-11-21T12:00:00.000000001Z"
+
+
+def answer(*chunks: bytes) -> requests.Response:
+    """A response whose body arrives in these pieces."""
+
+    def stream(_size: int, decode_content: bool) -> Iterator[bytes]:
+        assert decode_content
+        yield from chunks
+
+    return cast("requests.Response", SimpleNamespace(raw=SimpleNamespace(stream=stream)))
+
+
+def cut(data: bytes, size: int) -> list[bytes]:
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def frame(text: str | bytes, channel: int = 1, stamp: str = STAMP) -> bytes:
+    payload = f"{stamp} ".encode() + (text if isinstance(text, bytes) else text.encode())
+    return struct.pack(">BxxxL", channel, len(payload)) + payload
+
+
+OBJECTS: list[dict[str, Any]] = [
+    {"status": "Pulling from x"},
+    {"stream": "Step 1/2 : FROM \u00e4\u20ac\U0001f433\n"},
+    {"aux": {"ID": "sha256:a"}, "nested": {"}": ["{", "\\", '"']}},
+    {"stream": ""},
+]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("between", ["", "\n", "\r\n \n"])
+@pytest.mark.parametrize("escaped", [True, False])
+def test_objects_are_found_however_they_are_cut_glued_or_printed(
+    size: int, indent: int | None, between: str, escaped: bool
+) -> None:
+    text = between.join(json.dumps(o, indent=indent, ensure_ascii=escaped) for o in OBJECTS)
+
+    assert list(read_objects(answer(*cut(text.encode(), size)))) == OBJECTS
+
+
+def test_an_object_comes_as_soon_as_it_is_whole() -> None:
+    arrived = iter([b'{"a": 1}{"b"', b": 2}"])
+    stream = read_objects(answer(*arrived))
+
+    assert next(stream) == {"a": 1}
+    assert next(stream) == {"b": 2}
+
+
+def test_an_error_object_raises_what_it_says_after_what_came_before() -> None:
+    words = "manifest for x:1 not found: manifest unknown"
+    body = json.dumps({"status": "Pulling"}) + json.dumps(
+        {"errorDetail": {"message": words}, "error": words}
+    )
+    stream = read_objects(answer(*cut(body.encode(), 5)))
+
+    assert next(stream) == {"status": "Pulling"}
+    with pytest.raises(ImageNotFound) as caught:
+        next(stream)
+    assert caught.value.detail == words
+
+
+def test_an_error_nobody_knows_is_the_engines_fault() -> None:
+    with pytest.raises(EngineFault, match="disk on fire"):
+        list(read_objects(answer(b'{"error": "disk on fire"}')))
+
+
+def test_an_empty_stream_is_empty() -> None:
+    assert list(read_objects(answer())) == []
+    assert list(read_objects(answer(b"\n", b" "))) == []
+    assert list(read_log(answer())) == []
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 100, 10_000])
+def test_lines_keep_their_stream_and_order_however_frames_are_cut(size: int) -> None:
+    body = b"".join(
+        [
+            frame("one\n"),
+            frame("oops \u20ac\n", 2),
+            frame("\n"),
+            frame("carriage return\r\n"),
+            frame("tab\t and  spaces \n"),
+            frame(b"nul \x00 and no utf-8 \xff\n"),
+            frame("no end", 2),
+            frame("last"),
+        ]
+    )
+
+    lines = list(read_log(answer(*cut(body, size))))
+
+    assert [(line.stream, line.text) for line in lines] == [
+        ("stdout", "one"),
+        ("stderr", "oops \u20ac"),
+        ("stdout", ""),
+        ("stdout", "carriage return"),
+        ("stdout", "tab\t and  spaces "),
+        ("stdout", "nul \x00 and no utf-8 \ufffd"),
+        ("stderr", "no end"),
+        ("stdout", "last"),
+    ]
+    assert {line.stamp for line in lines} == {STAMP}
+
+
+def test_a_long_line_is_put_together_again_beside_the_other_streams() -> None:
+    body = [
+        frame("a" * 16384),
+        frame("b" * 16384, 2),
+        frame("a" * 16384),
+        frame("b\n", 2),
+        frame("a\n"),
+    ]
+
+    assert list(read_log(answer(*body))) == [
+        LogChunk(stream="stderr", stamp=STAMP, text="b" * 16385),
+        LogChunk(stream="stdout", stamp=STAMP, text="a" * 32769),
+    ]
+
+
+def test_a_line_that_never_ends_comes_in_pieces_and_is_whole() -> None:
+    pieces = list(read_log(answer(*(frame("x" * 16384) for _ in range(640)), frame("end\n"))))
+
+    assert len(pieces) > 100
+    assert all(len(piece.text) <= 2 * LONGEST_LINE for piece in pieces)
+    assert "".join(piece.text for piece in pieces) == "x" * 16384 * 640 + "end"
+
+
+def test_a_stream_cut_within_a_frame_gives_what_was_whole() -> None:
+    body = frame("whole\n") + frame("cut\n")[:-2]
+
+    assert [line.text for line in read_log(answer(body))] == ["whole"]
