@@ -244,8 +244,6 @@ class SlotWorker(BaseWorker):
         log.info("job %s: %s begins (attempt %d)", job_id, spec.kind.value, attempt)
         self._bus.publish_state(job_id, JobState.STARTED, spec, attempt=attempt, worker=self.name)
         try:
-            if attempt == 1:
-                ctx.check()  # a later one may have something to clear away first
             result = HANDLERS[spec.kind](spec, ctx)
         except HandBack:
             raise

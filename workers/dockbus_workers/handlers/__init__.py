@@ -1,6 +1,7 @@
 """The registry of handlers: for each kind of job, the function that carries it out.
 
 A handler takes its spec and a `JobContext` and returns its result or raises; it keeps nothing between jobs.
+It calls `ctx.check()` before it begins, or, where an earlier attempt may have left something, once it holds that.
 """
 
 from __future__ import annotations

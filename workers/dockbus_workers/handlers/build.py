@@ -23,6 +23,7 @@ def build(spec: Build, ctx: JobContext) -> BuildResult:
         InvalidSpec: the context or the Dockerfile is not there, or not under the build root.
         BuildFailed: an instruction failed.
     """
+    ctx.check()
     context = find_context(ctx.settings.build.root, spec)
     ctx.log(f"building {', '.join(spec.tags)} from {spec.context}")
     begun = time.monotonic()

@@ -17,6 +17,7 @@ from dockbus_workers.context import JobContext
 
 def cleanup(spec: Cleanup, ctx: JobContext) -> CleanupResult:
     """Carry out a cleanup job. What cannot be removed is reported with the reason and stops nothing."""
+    ctx.check()
     items: list[CleanupItem] = []
     for item in plan(spec, ctx):
         ctx.check()

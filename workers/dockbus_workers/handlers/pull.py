@@ -23,6 +23,7 @@ class PlatformMismatch(DockbusError):
 
 def pull(spec: Pull, ctx: JobContext) -> PullResult:
     """Carry out a pull job."""
+    ctx.check()
     image, fetched = fetch(spec.image, spec.platform, ctx)
     # Engines take a single-platform image for any platform without a word.
     if spec.platform and not image.platform.startswith(spec.platform):

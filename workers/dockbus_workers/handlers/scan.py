@@ -18,6 +18,7 @@ def scan(spec: Scan, ctx: JobContext) -> ScanResult:
         MissingTool: the scanner is not installed.
         ScanFailed: the scanner could not do it.
     """
+    ctx.check()
     image = ctx.engine.images.get(spec.image)
     ctx.log(f"scanning {spec.image} ({image.id[7:19]})")
     report = Trivy(ctx.settings.scan).scan(image.id, ctx)
