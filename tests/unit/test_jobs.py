@@ -105,6 +105,7 @@ def test_a_spec_cannot_be_changed() -> None:
         ({"kind": "run", "image": "x", "cpus": math.nan}, "cpus: "),
         ({"kind": "run", "image": "x", "remove": 1}, "remove: Input should be a valid boolean"),
         ({"kind": "run", "image": "x", "network": "container:abc"}, "network: "),
+        ({"kind": "run", "image": "x", "network": "host"}, "the machine's own network"),
         ({"kind": "pull", "image": "sha256:" + "0" * 64}, "image: "),
         ({"kind": "pull", "image": "x", "platform": "Linux"}, "platform: "),
         ({"kind": "build", "context": "", "tags": ["x"]}, "context: "),

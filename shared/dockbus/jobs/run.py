@@ -23,6 +23,12 @@ def _word(text: str) -> str:
     return text
 
 
+def _network(name: str) -> str:
+    if name == "host":
+        raise ValueError("'host' is the machine's own network, which a job may not have")
+    return name
+
+
 _Word = Annotated[str, AfterValidator(_word)]
 
 
@@ -42,7 +48,9 @@ class Run(SpecModel):
     """Folder the program starts in."""
     user: str | None = None
     """User, or `uid:gid`, the program runs as. Default: the image's own."""
-    network: str = Field(default="bridge", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$")
+    network: Annotated[str, AfterValidator(_network)] = Field(
+        default="bridge", pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$"
+    )
     """Network to join: `bridge`, `none`, or the name of one that exists."""
     memory: Bytes | None = Field(default=None, ge=6 * 1024**2, le=2**63 - 1)
     """Most memory the container may use (swap included), in bytes or as `512m`."""
