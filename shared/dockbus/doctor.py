@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from redis.retry import Retry
 
 from dockbus.bus import Bus
 from dockbus.errors import DockbusError, SettingsError
+from dockbus.extras import lacking
 from dockbus.settings import Settings, variables
 
 PATIENCE = 3.0
@@ -271,20 +271,12 @@ def _buildx(_: Settings) -> Iterator[Check]:
 
 
 def _extras(_: Settings) -> Iterator[Check]:
-    needs: dict[str, list[str]] = {}
-    for line in requires("dockbus") or ():
-        package, marker = f"{line};".split(";")[:2]
-        if extra := re.search(r"extra == ['\"](\w+)['\"]", marker):
-            needs.setdefault(extra[1], []).append(re.split(r"[^\w.-]", package)[0])
-    lacking = {
-        extra: absent
-        for extra, packages in needs.items()
-        if extra != "all" and (absent := [name for name in packages if not _installed(name)])
-    }
-    present = ", ".join(sorted(needs.keys() - lacking.keys() - {"all"})) or "none"
-    if lacking:
-        without = ", ".join(f"{extra} (no {', '.join(names)})" for extra, names in lacking.items())
-        advice = f"Where this machine needs them: pip install 'dockbus[{','.join(lacking)}]'"
+    found = lacking()
+    absent = {extra: packages for extra, packages in found.items() if packages}
+    present = ", ".join(sorted(found.keys() - absent.keys())) or "none"
+    if absent:
+        without = ", ".join(f"{extra} (no {', '.join(names)})" for extra, names in absent.items())
+        advice = f"Where this machine needs them: pip install 'dockbus[{','.join(absent)}]'"
         yield Check("extras", Level.WARNING, f"{present}; without {without}", advice)
     else:
         yield Check("extras", Level.OK, present)
@@ -308,14 +300,6 @@ def _client(url: str) -> Any:  # noqa: ANN401  redis-py's own annotations are pa
 
 def _seconds(answer: Any) -> float:  # noqa: ANN401  redis-py's TIME is untyped
     return float(answer[0]) + float(answer[1]) / 1e6
-
-
-def _installed(package: str) -> bool:
-    try:
-        distribution(package)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401  a setting may be of any type

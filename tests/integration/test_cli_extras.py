@@ -67,6 +67,7 @@ def test_a_bare_installation_enqueues_and_names_each_missing_extra(
     assert redis.lrange("rq:queue:run", 0, -1) == [sent.encode()]
     assert sent in dockbus.ok("jobs")
     contributed = {
+        "worker": "workers",
         "worker run": "workers",
         "metrics": "workers",
         "api": "producer",

@@ -19,6 +19,7 @@ from dockbus.cli import look, output, submit
 from dockbus.cli.options import JSON
 from dockbus.cli.up import up
 from dockbus.errors import DockbusError, MissingExtra
+from dockbus.extras import lacking
 
 CONTRIBUTED = {
     "api": "Serve the HTTP API.",
@@ -51,7 +52,14 @@ class Contributed(TyperCommand):
         self.entry = entry
 
     def make_context(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401  typer's own signature
-        """The context of the real command."""
+        """The context of the real command.
+
+        Raises:
+            MissingExtra: what it needs is not installed.
+        """
+        for needed in () if extra.get("resilient_parsing") else self.entry.extras:
+            if absent := lacking()[needed]:
+                raise MissingExtra(needed, absent[0])
         try:
             command = get_command(self.entry.load())
         except ModuleNotFoundError:
