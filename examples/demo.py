@@ -293,3 +293,6 @@ if __name__ == "__main__":
     except DockbusError as error:
         console.print(f"\ndemo: {error}")
         sys.exit(1)
+    except KeyboardInterrupt:
+        console.print("\ndemo: interrupted; what it had started is stopped and removed")
+        sys.exit(130)

@@ -56,7 +56,8 @@ class BusSettings(_Group):
     """What is kept, for how long, and who may put jobs on the bus."""
 
     data_dir: Path = Field(default_factory=default_data_dir)
-    """Folder of the embedded Redis, of the key and of the token. Made on first use, readable by its owner only."""
+    """Folder of the embedded Redis, of the key and of the token: by default `$XDG_DATA_HOME/dockbus`, that is
+    `~/.local/share/dockbus`. Made on first use, readable by its owner only."""
     key: SecretStr = SecretStr("")
     """The secret that signs every job; all producers and workers of a bus share it. Empty: the file `key`
     in the data folder, which is made on first use where the embedded Redis is used."""

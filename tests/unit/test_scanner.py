@@ -125,7 +125,7 @@ def test_the_image_is_scanned_by_its_id_on_the_jobs_engine(
         (
             "2026-11-21T12:00:00Z\tINFO\tstart\n2026-11-21T12:00:01Z\tFATAL\tFatal error\tno daemon\n",
             ScanFailed,
-            "Fatal error\tno daemon",
+            "Fatal error no daemon",
         ),
         ("something\nlast words\n\n", ScanFailed, "last words"),
         ("", ScanFailed, "it gave no reason"),

@@ -155,11 +155,8 @@ def _loaded(output: str) -> Mapping[str, Any]:
 
 
 def _fault(errors: str) -> DockbusError:
-    lines = [line for line in errors.splitlines() if line.strip()]
-    said = next(
-        (line for line in lines if "FATAL" in line), lines[-1] if lines else "it gave no reason"
-    )
-    said = said.partition("FATAL")[2].strip() or said
+    # After FATAL it names the cause last, on lines of their own; before it come warnings.
+    said = " ".join((errors.partition("FATAL")[2] or errors).split())[:600] or "it gave no reason"
     if "vulnerability DB" in errors or "first run" in errors:
         return DatabaseUnavailable(said)
     return ScanFailed(said)

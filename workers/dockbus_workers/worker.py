@@ -291,14 +291,16 @@ class SlotWorker(BaseWorker):
             self._bus.job_store.remember_failure(JobId(job.id), failure)
             if isinstance(error, DockbusError) and not error.retryable:
                 job.retries_left = 0
+            pause = 0
             if job.retries_left:
                 tried = ATTEMPTS - job.retries_left
-                job.retry_intervals = [round(BACKOFF * 3 ** (tried - 1) * random.uniform(1.0, 1.5))]  # noqa: S311
+                pause = round(BACKOFF * 3 ** (tried - 1) * random.uniform(1.0, 1.5))  # noqa: S311
+                job.retry_intervals = [pause]
             super()._finalize_failure(job, queue, execution, exc_info)
             if job.get_status(refresh=False) == JobStatus.FAILED:
                 self._ended(job, JobState.FAILED, failure)
             else:
-                log.info("job %s: another attempt in about %s s", job.id, job.retry_intervals)
+                log.info("job %s: another attempt in about %d s", job.id, pause)
                 self._bus.publish_state(JobId(job.id), JobState.SCHEDULED, error=failure.code)
                 if self._is_canceled(job):  # asked for while the attempt was failing: no pause then
                     self._bus.job_store.promote(self.queue.name, JobId(job.id))

@@ -104,9 +104,9 @@ def note_if_unserved(bus: Bus, job: JobHandle) -> None:
     """Say so when nobody is there to take the job; whoever waits would otherwise wonder."""
     queue = job.refresh().queue
     if not any(found.workers for found in bus.queues() if found.name == queue):
-        output.note(
-            f"no worker serves queue {queue} yet; the job waits. Start one: dockbus worker {queue.partition('@')[0]}"
-        )
+        kind, _, engine = queue.partition("@")
+        start = f"{f'DOCKBUS_ENGINE_NAME={engine} ' if engine else ''}dockbus worker {kind}"
+        output.note(f"no worker serves queue {queue} yet; the job waits. Start one: {start}")
 
 
 def exit_code(result: Result) -> int:

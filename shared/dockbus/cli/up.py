@@ -75,6 +75,7 @@ def running(
     """
     try:
         from dockbus import local  # noqa: PLC0415  it needs the docker SDK
+        from dockbus.engine import Engine  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtra("all", error.name or "") from error
     _check_ports(settings)
@@ -83,11 +84,16 @@ def running(
         host = stack.enter_context(
             local.local_engine(home / "engine", lambda text: say("engine", text))
         )
+        private = host.startswith(f"unix://{home}")
         if not settings.redis.url:
             stack.enter_context(local.local_redis(home, lambda text: say("redis", text)))
         settings = settings.model_copy(
             update={"engine": settings.engine.model_copy(update={"host": host})}
         )
+        if private:
+            engine = Engine(settings.engine)
+            local.base_image(engine, home / "engine", lambda text: say("image", text))
+            engine.close()
         settings.bus_key()
         settings.api_token()
         env = os.environ | {"DOCKBUS_ENGINE_HOST": host, "PYTHONUNBUFFERED": "1"}
@@ -158,6 +164,8 @@ def _tell(name: str, line: str) -> None:
 def _welcome(settings: Settings) -> None:
     api = f"http://{settings.api.host}:{settings.api.port}"
     token = settings.bus.data_dir / "token"
+    private = settings.engine.host.startswith(f"unix://{settings.bus.data_dir}")
+    image = "dockbus/base:1" if private else "busybox"
     for line in (
         "dockbus is up.",
         f"  HTTP API    {api}/docs",
@@ -165,6 +173,8 @@ def _welcome(settings: Settings) -> None:
         if not settings.api.token.get_secret_value()
         else "  token       DOCKBUS_API_TOKEN",
         f"  metrics     http://{settings.metrics.host}:{settings.metrics.port}/metrics",
-        "  try it      in another terminal: dockbus run busybox -- echo hello",
+        f"  Engine      {settings.engine.host}"
+        + (" (private: its images and containers go when this stops)" if private else ""),
+        f"  try it      in another terminal: dockbus run {image} -- echo hello",
     ):
         _tell("dockbus", line)

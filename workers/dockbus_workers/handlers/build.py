@@ -8,10 +8,18 @@ from functools import partial
 from pathlib import Path
 
 from dockbus.engine import EngineFault, EngineRejected
-from dockbus.errors import BuildFailed, InvalidSpec
+from dockbus.errors import BuildFailed, DockbusError
 from dockbus.joblog import Progress
 from dockbus.jobs import LABEL_MANAGED, Build, BuildResult
 from dockbus_workers.context import JobContext
+
+
+class ContextUnusable(DockbusError):
+    """The worker cannot build from this folder.
+
+    Name one under the worker's build root, as the worker sees it; DOCKBUS_BUILD_ROOT at the worker sets that root.
+    """
+
 
 _STEP = re.compile(r"Step (\d+)/(\d+) : (.*)")
 
@@ -20,7 +28,7 @@ def build(spec: Build, ctx: JobContext) -> BuildResult:
     """Carry out a build job.
 
     Raises:
-        InvalidSpec: the context or the Dockerfile is not there, or not under the build root.
+        ContextUnusable: the context or the Dockerfile is not there, or not under the build root.
         BuildFailed: an instruction failed.
     """
     ctx.check()
@@ -79,17 +87,17 @@ def find_context(root: Path, spec: Build) -> Path:
     """The context folder of a spec, its links followed.
 
     Raises:
-        InvalidSpec: it, or its Dockerfile, is not there, or lies outside `root`.
+        ContextUnusable: it, or its Dockerfile, is not there, or lies outside `root`.
     """
     root = root.resolve()
     context = (root / spec.context).resolve()
     if not context.is_relative_to(root):
-        raise InvalidSpec(
+        raise ContextUnusable(
             f"context: {context} is not under the worker's build root {root} (DOCKBUS_BUILD_ROOT)"
         )
     if not context.is_dir():
-        raise InvalidSpec(f"context: the worker has no folder {context}")
+        raise ContextUnusable(f"context: the worker has no folder {context}")
     dockerfile = (context / spec.dockerfile).resolve()
     if not dockerfile.is_relative_to(context) or not dockerfile.is_file():
-        raise InvalidSpec(f"dockerfile: there is no {spec.dockerfile} in {context}")
+        raise ContextUnusable(f"dockerfile: there is no {spec.dockerfile} in {context}")
     return context

@@ -43,7 +43,7 @@ def run(spec: Run, ctx: JobContext) -> RunResult:
     return RunResult(
         exit_code=ended.exit_code,
         oom_killed=ended.oom_killed,
-        duration=(ended.finished - ended.started).total_seconds()
+        duration=max(0.0, (ended.finished - ended.started).total_seconds())  # two clock readings
         if ended.started and ended.finished
         else 0.0,
         container_id=ended.id,
