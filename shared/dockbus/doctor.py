@@ -9,18 +9,17 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from dockbus import programs
 from dockbus.bus import Bus
 from dockbus.errors import DockbusError, SettingsError
 from dockbus.extras import lacking
@@ -229,8 +228,7 @@ def _workers(settings: Settings) -> Iterator[Check]:
 
 def _trivy(settings: Settings) -> Iterator[Check]:
     name = settings.scan.trivy
-    # A trivy that pip has installed lies beside our own Python, which need not be on PATH.
-    program = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    program = programs.find(name)
     try:
         said = subprocess.run(
             [program or name, "--version"],

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dockbus import programs
 from dockbus.engine.views import parse_time
 from dockbus.errors import DockbusError, MissingTool, ScanFailed
 from dockbus.jobs import Severity, Vulnerability
@@ -115,8 +114,7 @@ def find_program(name: str) -> str:
     Raises:
         MissingTool: it is nowhere.
     """
-    beside = f"{os.environ.get('PATH', '')}{os.pathsep}{Path(sys.executable).parent}"
-    if found := shutil.which(name, path=beside):
+    if found := programs.find(name):
         return found
     raise MissingTool(
         f"scan jobs need Trivy, and there is no program {name!r}. Install Trivy, or set DOCKBUS_SCAN_TRIVY to its path"

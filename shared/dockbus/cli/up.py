@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -23,6 +22,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from dockbus import programs
 from dockbus.errors import MissingExtra, SettingsError
 from dockbus.jobs import Kind
 from dockbus.settings import Settings
@@ -113,18 +113,13 @@ def _programs(
     yield "watch", ["watch"]
     yield "metrics", ["metrics"]
     for kind in Kind:
-        if kind is Kind.SCAN and not _has(settings.scan.trivy):
+        if kind is Kind.SCAN and programs.find(settings.scan.trivy) is None:
             say(
                 "scan",
                 "Trivy is not installed, so scan jobs wait in their queue; `dockbus doctor` says what to do",
             )
             continue
         yield kind.value, ["worker", kind.value]
-
-
-def _has(program: str) -> bool:
-    beside = f"{os.environ.get('PATH', '')}{os.pathsep}{Path(sys.executable).parent}"
-    return shutil.which(program, path=beside) is not None
 
 
 def _check_ports(settings: Settings) -> None:
