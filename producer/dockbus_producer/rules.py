@@ -15,30 +15,21 @@ of jobs and rules, and of containers that jobs run. And none pulls or tags the v
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from string import Template
 from typing import Annotated, Any, cast
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
+from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from dockbus.errors import InvalidSpec, RuleError, near_miss
 from dockbus.events import Event
 from dockbus.jobs import LABEL_JOB, Build, Pull, Spec, parse_spec
 from dockbus.references import split
 from dockbus.units import Seconds
+from dockbus_producer.yaml_files import Form, Model
 
 ENGINES = "/engines/"
 """Events of Engines come from here, followed by the Engine's name; all others are dockbus' own."""
@@ -48,13 +39,7 @@ def _several(value: object) -> object:
     return cast("object", value) if isinstance(value, list) else [value]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
-
-
-class Where(_Model):
+class Where(Model):
     """What the event must be about; everything that is given must hold. `*` and `?` stand for anything."""
 
     image: str | None = None
@@ -82,7 +67,7 @@ class Where(_Model):
         )
 
 
-class Rule(_Model):
+class Rule(Model):
     """When this event, do that job."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
@@ -143,8 +128,11 @@ class Rule(_Model):
         return self
 
 
-class _File(_Model):
+class _File(Model):
     rules: list[Rule]
+
+
+_FORM: Form[Rule] = Form(_File, RuleError)
 
 
 def load(path: Path) -> list[Rule]:
@@ -153,16 +141,7 @@ def load(path: Path) -> list[Rule]:
     Raises:
         RuleError: a file is wrong; every mistake is named with its line.
     """
-    rules: dict[str, tuple[Rule, Path]] = {}
-    for file in sorted(path.glob("*.yaml")) if path.is_dir() else [path]:
-        for rule in _load_file(file):
-            if rule.name in rules:
-                other = rules[rule.name][1]
-                raise RuleError(
-                    f"{file}: rule {rule.name!r}: name: {f'it is in {other} already' if other != file else 'it is there twice'}"
-                )
-            rules[rule.name] = (rule, file)
-    return [rule for rule, _ in rules.values()]
+    return _FORM.load(path)
 
 
 def engine_of(event: Event) -> str | None:
@@ -199,80 +178,3 @@ def _fill(value: JsonValue, values: Mapping[str, str]) -> JsonValue:
     if isinstance(value, dict):
         return {key: _fill(item, values) for key, item in value.items()}
     return value
-
-
-def _load_file(file: Path) -> list[Rule]:
-    try:
-        loader = yaml.SafeLoader(file.read_text())
-        node = loader.get_single_node()
-        _check_keys(node, file)
-        data: Any = (
-            loader.construct_document(node)  # pyright: ignore[reportUnknownMemberType]
-            if node
-            else None
-        )
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RuleError(f"{file}:{line}: not YAML: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeError) as error:
-        raise RuleError(f"{file}: not YAML: {error}") from None
-    except OSError as error:
-        raise RuleError(f"{file}: {error.strerror}") from None
-    if not isinstance(data, dict):
-        raise RuleError(f"{file}:1: it must begin with `rules:` and a list of rules below that")
-    try:
-        return _File.model_validate(data).rules
-    except ValidationError as error:
-        wrong = [
-            f"{file}:{_line(node, item['loc'])}: {_explain(item, cast('dict[str, Any]', data))}"
-            for item in error.errors()
-        ]
-        raise RuleError("; ".join(wrong)) from None
-
-
-def _check_keys(node: yaml.Node | None, file: Path) -> None:
-    """Make all keys words (YAML 1.1 takes a bare `on` for a boolean) and refuse those that are there twice."""
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _check_keys(item, file)
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.tag == "tag:yaml.org,2002:bool":
-                key.tag = "tag:yaml.org,2002:str"
-            if str(key.value) in seen:
-                raise RuleError(f"{file}:{key.start_mark.line + 1}: {key.value!r} is there twice")
-            seen.add(str(key.value))
-            _check_keys(value, file)
-
-
-def _explain(item: ErrorDetails, data: dict[str, Any]) -> str:
-    """One mistake: in which rule, in which field, what is wrong."""
-    path = list(item["loc"])
-    text = item["msg"].removeprefix("Value error, ")
-    if item["type"] == "extra_forbidden":
-        model = Where if "where" in path else Rule if len(path) > 2 else _File
-        text = f"no such field{near_miss(str(path[-1]), list(model.model_fields))}"
-    if len(path) < 2:
-        return f"{path[0]}: {text}"
-    rule: Any = data["rules"][path[1]]
-    name = cast("dict[str, Any]", rule).get("name") if isinstance(rule, dict) else None
-    field = ".".join(str(part) for part in path[2:])
-    which = repr(name) if name else f"number {int(path[1]) + 1}"
-    return f"rule {which}: {f'{field}: ' if field else ''}{text}"
-
-
-def _line(node: yaml.Node | None, path: Sequence[int | str]) -> int:
-    """The line of what is at `path`, or of the innermost thing around it that is there."""
-    line = 1
-    for part in (*path, "do"):  # what is wrong with a rule as a whole is its job
-        children: dict[int | str, tuple[yaml.Node, yaml.Node]] = {}
-        if isinstance(node, yaml.MappingNode):
-            children = {key.value: (key, value) for key, value in node.value}
-        elif isinstance(node, yaml.SequenceNode):
-            children = {index: (item, item) for index, item in enumerate(node.value)}
-        if part not in children:
-            break
-        start, node = children[part]
-        line = start.start_mark.line + 1
-    return line

@@ -6,20 +6,19 @@ about. SIGTERM and SIGINT set a flag; what was under way is read again by the ne
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import signal
 import threading
 import time
-from pathlib import Path
 
 from dockbus.bus import Bus
 from dockbus.engine import Engine
-from dockbus.errors import DockbusError, RuleError
+from dockbus.errors import DockbusError
 from dockbus.settings import Settings
 from dockbus_producer.dispatcher import Dispatcher
 from dockbus_producer.docker_events import DockerEvents
 from dockbus_producer.rules import Rule, load
+from dockbus_producer.yaml_files import EntryFiles
 
 log = logging.getLogger(__name__)
 
@@ -28,37 +27,16 @@ class WatchFailed(DockbusError):
     """A part of `dockbus watch` broke, so it has stopped; the log above says what happened."""
 
 
-class RuleFiles:
+class RuleFiles(EntryFiles[Rule]):
     """The rules in a file or folder, as it is now."""
 
     def __init__(self, path: str) -> None:
-        self._path = Path(path) if path else None
-        self._seen = self._stamp()
-        self.rules: list[Rule] = load(self._path) if self._path else []
+        super().__init__(path, "rules", load)
 
-    def refresh(self) -> bool:
-        """Whether the rules were changed and read anew. Files that are wrong change nothing; the log says why."""
-        if self._path is None or (stamp := self._stamp()) == self._seen:
-            return False
-        self._seen = stamp
-        try:
-            self.rules = load(self._path)
-        except RuleError as error:
-            why, kept = error.detail, len(self.rules)
-            log.error("rules not changed, the %d of before stay in force: %s", kept, why)  # noqa: TRY400  no bug
-            return False
-        log.info("%d rules are in force now", len(self.rules))
-        return True
-
-    def _stamp(self) -> dict[Path, int]:
-        """All files, each with the time of its last change."""
-        if self._path is None:
-            return {}
-        stamps: dict[Path, int] = {}
-        for file in self._path.glob("*.yaml") if self._path.is_dir() else [self._path]:
-            with contextlib.suppress(OSError):  # an editor may be replacing it
-                stamps[file] = file.stat().st_mtime_ns
-        return stamps
+    @property
+    def rules(self) -> list[Rule]:
+        """The rules that are in force."""
+        return self.entries
 
 
 def watch(settings: Settings) -> None:

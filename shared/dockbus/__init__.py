@@ -18,6 +18,7 @@ from dockbus.errors import (
     JobFailed,
     JobNotCancelable,
     JobNotFound,
+    JobNotReplayable,
     KeyConflict,
     MissingExtra,
     RedisUnavailable,
@@ -43,7 +44,9 @@ from dockbus.jobs import (
     Spec,
     Vulnerability,
 )
+from dockbus.orders import Order
 from dockbus.records import Failure, JobRecord, JobState, QueueRecord
+from dockbus.retries import RetryPolicy
 from dockbus.settings import Settings
 
 __version__ = version("dockbus")
@@ -63,18 +66,21 @@ __all__ = [
     "JobHandle",
     "JobNotCancelable",
     "JobNotFound",
+    "JobNotReplayable",
     "JobRecord",
     "JobState",
     "KeyConflict",
     "Kind",
     "LogLine",
     "MissingExtra",
+    "Order",
     "Progress",
     "Pull",
     "PullResult",
     "QueueRecord",
     "RedisUnavailable",
     "Result",
+    "RetryPolicy",
     "Run",
     "RunResult",
     "Scan",

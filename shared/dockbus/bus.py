@@ -11,29 +11,32 @@ Every method that asks Redis raises `RedisUnavailable` when it does not answer; 
 
 from __future__ import annotations
 
-import re
+import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from typing import Self
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 from redis import Redis
 
 from dockbus.connection import connect, ping, reachable
-from dockbus.errors import InvalidSpec, JobCanceled, JobFailed, RedisUnavailable, WaitTimeout
+from dockbus.errors import (
+    InvalidSpec,
+    JobCanceled,
+    JobFailed,
+    JobNotReplayable,
+    JobRefused,
+    WaitTimeout,
+)
 from dockbus.events import Event, EventStream, StoredEvent
 from dockbus.ids import JobId, StreamId
 from dockbus.joblog import JobLog, LogLine, Progress
-from dockbus.jobs import Result, Spec
+from dockbus.jobs import Result, Spec, explain, parse_spec
+from dockbus.orders import Order
 from dockbus.queue import Jobs
 from dockbus.records import JobRecord, JobState, QueueRecord
-from dockbus.settings import NAME_PATTERN, Settings
-
-ENGINE_NAME = re.compile(NAME_PATTERN)
-LONGEST_DELAY = 366 * 24 * 3600
-LONGEST_TIMEOUT = 7 * 24 * 3600
-JOBS_SOURCE = "/dockbus/jobs"
+from dockbus.retries import RetryPolicy
+from dockbus.settings import Settings
 
 
 class Bus:
@@ -42,11 +45,8 @@ class Bus:
     def __init__(self, settings: Settings, *, patience: float = 1.0) -> None:
         self.settings = settings
         self.redis: Redis = connect(settings.redis_url, patience=patience)
-        kept = settings.bus
-        self.job_store = Jobs(
-            self.redis, settings.bus_key(), result_ttl=kept.result_ttl, failure_ttl=kept.failure_ttl
-        )
-        self.event_stream = EventStream(self.redis, keep=kept.events)
+        self.job_store = Jobs(self.redis, settings.bus_keys(), settings.bus)
+        self.event_stream = EventStream(self.redis, keep=settings.bus.events)
 
     @classmethod
     def connect(cls, settings: Settings | None = None) -> Self:
@@ -81,6 +81,10 @@ class Bus:
         priority: str = "normal",
         delay: float = 0.0,
         timeout: float | None = None,
+        after: Sequence[JobHandle | JobId | str] = (),
+        after_failure: str = "fail",
+        exclusive: str | None = None,
+        retry: RetryPolicy | None = None,
     ) -> JobHandle:
         """Put a job on the bus; when this returns, Redis has it.
 
@@ -91,44 +95,87 @@ class Bus:
             priority: `normal`, or `high` to go before all that is queued now.
             delay: seconds to wait before it is queued.
             timeout: seconds one attempt may take; None for the kind's own limit.
+            after: jobs that must end before it is queued.
+            after_failure: what becomes of it when one of those does not succeed: `fail`, `skip` (it is
+                canceled) or `run` all the same.
+            exclusive: name of a thing that only one job at a time may work on.
+            retry: how often it is tried again; None for the kind's own policy.
 
         Raises:
             InvalidSpec: an argument is out of bounds.
+            JobNotFound: one of `after` is not there.
             KeyConflict: the key belongs to a job with another spec.
             RedisUnavailable: Redis does not answer; the job may be sent again with the same key.
         """
-        wrong = [
-            text
-            for fine, text in (
-                (
-                    priority in ("normal", "high"),
-                    f"priority: {priority!r} is neither 'normal' nor 'high'",
-                ),
-                (
-                    engine is None or ENGINE_NAME.fullmatch(engine),
-                    f"engine: {engine!r} cannot be an Engine's name",
-                ),
-                (
-                    0 <= delay <= LONGEST_DELAY,
-                    f"delay: {delay} is not between 0 and {LONGEST_DELAY} seconds",
-                ),
-                (
-                    timeout is None or 0 < timeout <= LONGEST_TIMEOUT,
-                    f"timeout: {timeout} is not between 0 and {LONGEST_TIMEOUT} seconds",
-                ),
-            )
-            if not fine
-        ]
-        if wrong:
-            raise InvalidSpec("; ".join(wrong))
+        order = _order(
+            spec,
+            key=key,
+            engine=engine,
+            priority=priority,
+            delay=delay,
+            timeout=timeout,
+            after=after,
+            after_failure=after_failure,
+            exclusive=exclusive,
+            retry=retry,
+        )
+        return self.enqueue_many([order])[0]
+
+    def enqueue_many(self, orders: Iterable[Order | Spec]) -> list[JobHandle]:
+        """Put many jobs on the bus, a thousand in one round trip, each as `enqueue` does.
+
+        Raises:
+            InvalidSpec: one is too large; none was put on the bus.
+            JobNotFound: a job that one of them waits for is not there; the others are on the bus.
+            KeyConflict: a key belongs to a job with another spec; the others are on the bus.
+            RedisUnavailable: Redis does not answer. A part may be on the bus: send them again with the same keys.
+        """
         with reachable():
-            job_id, new = self.job_store.add(
-                spec, key=key, engine=engine, front=priority == "high", delay=delay, timeout=timeout
-            )
-        if new:
-            with suppress(RedisUnavailable):  # Redis has the job: that must not look like a refusal
-                self.publish_state(job_id, JobState.SCHEDULED if delay else JobState.QUEUED, spec)
-        return JobHandle(self, job_id)
+            ids = self.job_store.add([_ordered(order) for order in orders])
+        return [JobHandle(self, job_id) for job_id in ids]
+
+    def chain(self, *orders: Order | Spec) -> list[JobHandle]:
+        """Put jobs on the bus that run one after the other; each waits for the one before it.
+
+        Raises:
+            the same as `enqueue_many`.
+        """
+        with reachable():
+            ids: list[JobId] = []
+            linked: list[Order] = []
+            for order in map(_ordered, orders):
+                after = (*order.after, *ids[-1:])
+                linked.append(order.model_copy(update={"after": after}))
+                ids.append(self.job_store.identify(order))
+            ids = self.job_store.add(linked, ids)
+        return [JobHandle(self, job_id) for job_id in ids]
+
+    def replay(self, job_id: str, edits: Mapping[str, JsonValue] | None = None) -> JobHandle:
+        """Order a job that has ended again: on the same terms, but at once. Without edits, that is done once only.
+
+        Args:
+            job_id: the job.
+            edits: fields of its spec to change.
+
+        Raises:
+            JobNotFound: there is none.
+            JobNotReplayable: it has not ended yet.
+            JobRefused: its record is not to be trusted.
+            InvalidSpec: an edit is not valid.
+        """
+        record = self.job(job_id).refresh()
+        if record.spec is None or record.terms is None:
+            raise JobRefused(record.error.detail if record.error else record.id)
+        if not record.state.ended:
+            raise JobNotReplayable(f"job {job_id} is {record.state.value}")
+        spec = record.spec
+        if edits:
+            spec = parse_spec(json.dumps({**spec.model_dump(mode="json"), **edits}))
+        terms = record.terms.model_dump(
+            include={"engine", "priority", "timeout", "exclusive", "retry"}, exclude_defaults=True
+        )
+        key = None if edits else f"replay {job_id}"
+        return self.enqueue_many([Order(spec=spec, key=key, replay_of=record.id, **terms)])[0]
 
     def job(self, job_id: str) -> JobHandle:
         """A handle on a job that exists.
@@ -140,10 +187,12 @@ class Bus:
         handle.refresh()
         return handle
 
-    def jobs(self, *, limit: int = 50, offset: int = 0) -> Sequence[JobRecord]:
-        """The newest jobs, newest first."""
+    def jobs(
+        self, *, limit: int = 50, offset: int = 0, states: Collection[JobState] = ()
+    ) -> Sequence[JobRecord]:
+        """The newest jobs, newest first; with `states`, those in one of them."""
         with reachable():
-            return self.job_store.newest(limit=limit, offset=offset)
+            return self.job_store.newest(limit=limit, offset=offset, states=states)
 
     def cancel(self, job_id: str) -> None:
         """Cancel a job. One that runs is stopped by its worker, container and all, within a second or two.
@@ -152,11 +201,8 @@ class Bus:
             JobNotFound: there is none.
             JobNotCancelable: it has ended.
         """
-        job = JobId(job_id)
         with reachable():
-            if self.job_store.cancel(job):
-                self.log(job).end(self.settings.bus.result_ttl)
-                self.publish_state(job, JobState.CANCELED)
+            self.job_store.cancel(JobId(job_id))
 
     def queues(self) -> list[QueueRecord]:
         """All queues as they stand."""
@@ -165,7 +211,7 @@ class Bus:
 
     def log(self, job_id: JobId) -> JobLog:
         """The log of a job."""
-        return JobLog(self.redis, job_id, lines=self.settings.bus.log_lines)
+        return JobLog(self.redis, job_id)
 
     # -- events ----------------------------------------------------------------------------
 
@@ -180,17 +226,6 @@ class Bus:
     def publish(self, event: Event) -> StreamId | None:
         """Put an event on the stream; None if that very event is there already."""
         return self.event_stream.publish(event)
-
-    def publish_state(
-        self, job_id: JobId, state: JobState, spec: Spec | None = None, **data: str | float
-    ) -> None:
-        """Say that a job has entered a state, as the event `io.dockbus.job.STATE`; empty facts are left out."""
-        facts = {"kind": spec.kind.value, "image": getattr(spec, "image", "")} if spec else {}
-        said: dict[str, JsonValue] = {
-            key: value for key, value in (facts | data).items() if value != ""
-        }
-        kind = f"io.dockbus.job.{state.value}"
-        self.publish(Event(source=JOBS_SOURCE, type=kind, subject=job_id, data=said))
 
 
 class JobHandle:
@@ -249,12 +284,24 @@ class JobHandle:
         record = self.refresh()
         if record.result is not None:
             return record.result
+        told = f"{self.id}: {record.error}" if record.error else self.id
         if record.state is JobState.CANCELED:
-            raise JobCanceled(self.id)
-        if record.state is JobState.FAILED:
-            raise JobFailed(f"{self.id}: {record.error}" if record.error else self.id)
+            raise JobCanceled(told)
+        if record.state.ended:
+            raise JobFailed(told)
         raise WaitTimeout(f"job {self.id} is {record.state.value} after {timeout} s")
 
     def cancel(self) -> None:
         """Cancel the job; see `Bus.cancel`."""
         self._bus.cancel(self.id)
+
+
+def _order(spec: Spec, **terms: Any) -> Order:  # noqa: ANN401  they are checked here
+    try:
+        return Order(spec=spec, **terms)
+    except ValidationError as error:
+        raise InvalidSpec(explain(error)) from None
+
+
+def _ordered(order: Order | Spec) -> Order:
+    return order if isinstance(order, Order) else Order(spec=order)

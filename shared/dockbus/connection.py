@@ -70,18 +70,54 @@ def connect(url: str, *, patience: float = 1.0) -> redis.Redis:
         raise SettingsError(f"DOCKBUS_REDIS_URL: {error}") from None
 
 
+_REFUSALS = {
+    "OOM": "its memory is full; raise its maxmemory",
+    "READONLY": "it is a replica, which takes no changes; DOCKBUS_REDIS_URL must name the primary",
+    "MASTERDOWN": "it is a replica that has lost its primary; DOCKBUS_REDIS_URL must name the primary",
+    "MISCONF": "it cannot save to its disk, so it takes no changes; its own log says why",
+    "NOREPLICAS": "too few of its replicas answer for it to take changes (min-replicas-to-write)",
+    "BUSY": "a script that runs there keeps it busy",
+    "LOADING": "it is still reading its data",
+    "NOAUTH": "it wants a password; write it into DOCKBUS_REDIS_URL",
+    "WRONGPASS": "it does not know this user or password; correct DOCKBUS_REDIS_URL",
+    "NOPERM": "its ACL does not let this user do what dockbus does",
+    "MOVED": "it is a cluster, and dockbus needs a single Redis",
+    "CLUSTERDOWN": "it is a cluster, and dockbus needs a single Redis",
+}
+"""What it means when Redis answers with one of these codes: it is there and of no use, whatever is asked for."""
+
+_IN_SCRIPTS = {
+    "ACL failure in script": "NOPERM",
+    "access a non local key in a cluster": "MOVED",
+}
+"""What Redis says, from within a script, in place of a code."""
+
+
 @contextmanager
 def reachable() -> Generator[None]:
-    """Turn what redis-py raises when Redis is away, starting or read-only into `RedisUnavailable`."""
+    """Turn what redis-py raises when Redis is away, or is there and refuses, into `RedisUnavailable`."""
     try:
         yield
     except (
         redis.exceptions.ConnectionError,
         redis.exceptions.TimeoutError,
-        redis.exceptions.ReadOnlyError,
-        redis.exceptions.OutOfMemoryError,
+        redis.exceptions.ResponseError,
     ) as error:
+        code = _code(error)
+        if code in _REFUSALS:
+            raise RedisUnavailable(f"{_REFUSALS[code]} ({code})") from error
+        if isinstance(error, redis.exceptions.ResponseError):  # of a single command: a bug
+            raise
         raise RedisUnavailable(str(error)) from error
+
+
+def _code(error: redis.exceptions.RedisError) -> str:
+    """The word with which the answer of Redis begins; redis-py takes some away and leaves others."""
+    text = str(error).rpartition(" of pipeline caused error: ")[2]
+    for phrase, code in _IN_SCRIPTS.items():
+        if phrase in text:
+            return code
+    return error.status_code or text.partition(" ")[0]
 
 
 Row = tuple[bytes, dict[bytes, bytes]]

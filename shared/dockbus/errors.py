@@ -14,14 +14,19 @@ the HTTP problem type, the field in a job's record and the word to search the do
     ├── JobError
     │   ├── JobNotFound
     │   ├── JobNotCancelable
+    │   ├── JobNotReplayable
     │   ├── KeyConflict
     │   ├── JobFailed
     │   ├── JobCanceled
     │   ├── JobTimeout
     │   ├── JobRefused
+    │   ├── JobExpired
+    │   ├── DependencyFailed
     │   ├── WorkerLost
     │   └── WaitTimeout
+    ├── EngineNameTaken
     ├── RuleError
+    ├── ScheduleError
     ├── ScanFailed
     ├── BuildFailed
     └── EngineError          (dockbus.engine.errors)
@@ -131,6 +136,13 @@ class JobNotCancelable(JobError):
     """The job has already ended, so it cannot be canceled."""
 
 
+class JobNotReplayable(JobError):
+    """The job has not ended yet, so it cannot be ordered again.
+
+    Wait for its end, or cancel it first.
+    """
+
+
 class KeyConflict(JobError):
     """This key already belongs to a job with another spec.
 
@@ -160,6 +172,20 @@ class JobRefused(JobError):
     """
 
 
+class JobExpired(JobError):
+    """The job waited so long that its order no longer holds, so it was not begun.
+
+    Start more workers of its kind, or raise DOCKBUS_BUS_JOB_TTL.
+    """
+
+
+class DependencyFailed(JobError):
+    """A job that this one was to run after did not succeed, so it was not begun.
+
+    Look at that job first; order with `after_failure="run"` what has to run all the same.
+    """
+
+
 class WorkerLost(JobError):
     """The worker died every time that it carried out this job.
 
@@ -174,10 +200,24 @@ class WaitTimeout(JobError):
     """
 
 
+class EngineNameTaken(DockbusError):
+    """Another Engine has this name on the bus, so no job is taken: one that had begun there would be begun here anew.
+
+    Give each Engine's workers a name of their own: DOCKBUS_ENGINE_NAME.
+    """
+
+
 class RuleError(DockbusError):
     """A rule file is wrong, so no rule of it is in force.
 
     Correct the named lines; `dockbus rules FILE` checks a file without running anything.
+    """
+
+
+class ScheduleError(DockbusError):
+    """A schedule file is wrong, so no schedule of it is in force.
+
+    Correct the named lines; `dockbus schedules FILE` checks a file without running anything.
     """
 
 

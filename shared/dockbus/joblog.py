@@ -7,7 +7,7 @@ for the job's state. A follower that misses the mark (the worker was killed) is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
@@ -16,6 +16,9 @@ from redis import Redis
 
 from dockbus.connection import Row, reachable, read_stream
 from dockbus.ids import BEGINNING, JobId, StreamId
+
+KEY = "dockbus:log:"
+"""What a job's ID follows in the name of its log."""
 
 Stream = Literal["stdout", "stderr", "system"]
 """Who wrote a line: the program, its error output, or dockbus itself."""
@@ -59,24 +62,9 @@ class Progress(_Entry):
 class JobLog:
     """The log of one job."""
 
-    def __init__(self, redis: Redis, job: JobId, *, lines: int = 10_000) -> None:
+    def __init__(self, redis: Redis, job: JobId) -> None:
         self._redis = redis
-        self._key = f"dockbus:log:{job}"
-        self._lines = lines
-
-    def write(self, entries: Iterable[LogLine | Progress]) -> None:
-        """Append in one round trip; their `id`s are ignored and given anew."""
-        with self._pipeline() as pipe:
-            for entry in entries:
-                self._add(pipe, _encode(entry))
-            pipe.execute()
-
-    def end(self, ttl: int) -> None:
-        """Mark the end and let the log expire after `ttl` seconds."""
-        with self._pipeline() as pipe:
-            self._add(pipe, {"e": "1"})
-            pipe.expire(self._key, ttl)
-            pipe.execute()
+        self._key = KEY + job
 
     def last_stamp(self) -> str:
         """The Engine timestamp of the newest line that has one; empty if there is none."""
@@ -133,19 +121,13 @@ class JobLog:
                 yield entry
             over = over or (silent and not entries)
 
-    def _pipeline(self) -> Any:  # noqa: ANN401  redis pipelines are untyped
-        return self._redis.pipeline(transaction=False)  # pyright: ignore[reportUnknownMemberType]
-
-    def _add(self, pipe: Any, fields: dict[str, str]) -> None:  # noqa: ANN401  redis pipelines are untyped
-        pipe.xadd(self._key, fields, maxlen=self._lines, approximate=True)
-
 
 _SHORT = {"stdout": "o", "stderr": "r", "system": "s"}
 _LONG: dict[str, Stream] = {"o": "stdout", "r": "stderr", "s": "system"}
 
 
-def _encode(entry: LogLine | Progress) -> dict[str, str]:
-    """Short field names: a busy job writes many thousands of these."""
+def encode(entry: LogLine | Progress) -> dict[str, str]:
+    """The fields of an entry; short names, since a busy job writes many thousands of these."""
     if isinstance(entry, LogLine):
         return {_SHORT[entry.stream]: entry.text} | ({"n": entry.stamp} if entry.stamp else {})
     return {"p": entry.model_dump_json(exclude={"id", "type"}, exclude_defaults=True)}

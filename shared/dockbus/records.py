@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import datetime
 from enum import StrEnum
 from typing import Self
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from dockbus.errors import DockbusError, sentence
 from dockbus.ids import JobId
 from dockbus.jobs import Kind, Result, Spec
+from dockbus.orders import Terms
 
 
 class JobState(StrEnum):
@@ -24,16 +26,26 @@ class JobState(StrEnum):
     STARTED = "started"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    """For a reason that another attempt would meet again."""
+    DEAD = "dead"
+    """Its attempts are used up; `replay` orders the same again."""
     CANCELED = "canceled"
 
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen to the job."""
-        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELED)
+        return self in _ENDED
+
+
+_ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.DEAD, JobState.CANCELED)
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+TRACEBACK = 4000
+"""Characters of a traceback that are kept, the last ones."""
 
 
 class Failure(_Record):
@@ -44,6 +56,8 @@ class Failure(_Record):
     title: str
     detail: str = ""
     advice: str = ""
+    traceback: str = ""
+    """Where dockbus did not expect it: the innermost frames."""
 
     def __str__(self) -> str:
         return sentence(self.title, self.detail, self.advice)
@@ -57,7 +71,8 @@ class Failure(_Record):
             code="bug",
             title="dockbus has a bug.",
             detail=" ".join(f"{type(error).__name__}: {error}".split()),
-            advice="The worker's log has the traceback; please report it.",
+            advice="Its traceback is in the job's record and in the worker's log; please report it.",
+            traceback="".join(traceback.format_exception(error))[-TRACEBACK:],
         )
 
 
@@ -70,16 +85,22 @@ class JobRecord(_Record):
     state: JobState
     queue: str
     spec: Spec | None
+    terms: Terms | None = None
+    """How it was ordered. None where `kind` is."""
     result: Result | None = None
     error: Failure | None = None
     attempts: int = 0
     """Attempts begun so far."""
     created: datetime
+    due: datetime | None = None
+    """When a scheduled job is queued."""
     started: datetime | None = None
     """Begin of the latest attempt."""
     ended: datetime | None = None
     worker: str | None = None
     """Worker of the latest attempt."""
+    engine: str | None = None
+    """The Engine on which it has a container, or had one."""
 
     @property
     def duration(self) -> float | None:
@@ -94,6 +115,8 @@ class QueueRecord(_Record):
     queued: int
     started: int
     scheduled: int
+    waiting: int
     failed: int
+    """Jobs that failed and are still kept, dead ones too."""
     workers: int
     """Workers that serve it now."""

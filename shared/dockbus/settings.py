@@ -61,6 +61,10 @@ class BusSettings(_Group):
     key: SecretStr = SecretStr("")
     """The secret that signs every job; all producers and workers of a bus share it. Empty: the file `key`
     in the data folder, which is made on first use where the embedded Redis is used."""
+    previous_key: SecretStr = SecretStr("")
+    """The key before this one. Jobs signed with it are still carried out; set it while a new key is brought in."""
+    job_ttl: int = Field(default=7 * 24 * 3600, ge=1)
+    """Seconds for which an order holds: a job that has not begun by then is refused."""
     result_ttl: int = Field(default=24 * 3600, ge=1)
     """Seconds a job that succeeded or was canceled stays readable."""
     failure_ttl: int = Field(default=7 * 24 * 3600, ge=1)
@@ -104,7 +108,7 @@ class WorkerSettings(_Group):
     """Jobs that one worker carries out at the same time."""
     drain: float = Field(default=30.0, ge=0)
     """Seconds that running jobs are given to end after SIGTERM, before they go back to their queue."""
-    heartbeat: float = Field(default=15.0, ge=3)
+    heartbeat: float = Field(default=10.0, ge=3)
     """Seconds without a sign of life after which a running job counts as orphaned."""
 
 
@@ -131,6 +135,13 @@ class WatchSettings(_Group):
 
     rules: str = ""
     """Rule file, or folder of `*.yaml` rule files. Empty: events are published and no rule is run."""
+
+
+class ScheduleSettings(_Group):
+    """The scheduler."""
+
+    path: str = ""
+    """Schedule file, or folder of `*.yaml` schedule files, that `dockbus schedule` runs."""
 
 
 class MetricsSettings(_Group):
@@ -164,6 +175,7 @@ class Settings(_Group):
     build: BuildSettings = BuildSettings()
     scan: ScanSettings = ScanSettings()
     watch: WatchSettings = WatchSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
     metrics: MetricsSettings = MetricsSettings()
 
     @classmethod
@@ -226,6 +238,15 @@ class Settings(_Group):
                 "Make a key with `openssl rand -hex 32` and give it to every producer and worker of this bus"
             )
         return _secret_file(file).encode()
+
+    def bus_keys(self) -> list[bytes]:
+        """The keys whose signatures hold, the one to sign with first.
+
+        Raises:
+            SettingsError: as `bus_key`.
+        """
+        previous = self.bus.previous_key.get_secret_value()
+        return [self.bus_key(), *([previous.encode()] if previous else [])]
 
     def api_token(self) -> str:
         """The bearer token of the HTTP API; made in the data folder where none is given."""

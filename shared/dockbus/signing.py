@@ -1,37 +1,32 @@
-"""The job class that RQ works with: JSON only, an allow-list of handlers, and a signature over what will run.
+"""A job's signature, and the order that it vouches for.
 
-RQ imports any dotted path it finds in a job, unpickles where it is let, and calls webhooks and
-callbacks by name. Whoever can write to Redis must not gain by that, so here a name is only ever looked up,
-never imported, and a job that this bus did not sign is disarmed: it still loads, since a job that
-cannot be loaded would stop every worker that pops it, but performing it raises `JobRefused`.
+A job is kept as RQ keeps it: a hash whose `data` is the zlib-compressed JSON of a call. RQ's own workers
+import the name in it and unpickle where they are let. Here nothing is imported, unpickled or called by
+name: the data is an `Order` or it is refused. Whoever can write to Redis gains nothing by that, except to
+lose what is there.
 """
-
-# RQ's own annotations are partial, and its job is subclassed here.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import json
+import time
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
-from redis import Redis
-from redis.exceptions import ResponseError
-from rq.exceptions import NoSuchJobError
-from rq.job import Job
-from rq.serializers import JSONSerializer
+from pydantic import ValidationError
 
-from dockbus.errors import JobRefused
+from dockbus.errors import InvalidSpec, JobExpired, JobRefused
+from dockbus.ids import JobId
+from dockbus.jobs import explain
+from dockbus.orders import Order
 
 MAX_BYTES = 1024 * 1024
 """Most bytes a job's data may unpack to."""
 
-Handler = Callable[..., dict[str, Any]]
-
-_FORBIDDEN = (
+_FOREIGN = (
     "success_callback_name",
     "failure_callback_name",
     "stopped_callback_name",
@@ -41,128 +36,91 @@ _FORBIDDEN = (
     "group_id",
     "meta",
 )
-"""Fields of RQ's that dockbus never writes; a job that has one was not made here."""
+"""Fields of RQ's that dockbus never writes: some other worker would act on them. A job with one was not made here."""
 
 
-class SignedJob(Job):
-    """An RQ job that runs only what this bus has signed. Use `signed_jobs` to make the class for one key."""
+def pack(order: Order, expires: int) -> bytes:
+    """The data of a job: RQ's call of the kind with the spec, and how, as keyword arguments.
 
-    key_bytes: ClassVar[bytes] = b""
-    handlers: ClassVar[Mapping[str, Handler]] = {}
+    Args:
+        order: what to do.
+        expires: the second of the epoch after which no attempt may begin.
 
-    def __init__(
-        self,
-        id: str | None = None,  # noqa: A002  RQ's name for it
-        connection: Redis | None = None,
-        serializer: object = None,  # noqa: ARG002  no caller can bring pickle back by naming it, or none
-    ) -> None:
-        super().__init__(id, connection, JSONSerializer)
-        self.refused = ""
-        """Why this job must not run; empty for an honest one."""
-        self.extra: dict[str, str] = {}
-        """The fields of the record that RQ does not know: `attempts`, `error` and `lost`."""
-        self._signature = ""
+    Raises:
+        InvalidSpec: it is too large.
+    """
+    how = order.model_dump(mode="json", exclude={"spec"}, exclude_defaults=True)
+    call = [
+        order.spec.kind,
+        None,
+        [order.spec.model_dump(mode="json")],
+        {"expires": expires, **how},
+    ]
+    data = json.dumps(call, separators=(",", ":")).encode()
+    if len(data) > MAX_BYTES:
+        raise InvalidSpec(f"it takes {len(data)} bytes; a job may have {MAX_BYTES}")
+    return data
 
-    # -- writing ---------------------------------------------------------------------------
 
-    def to_dict(self, include_meta: bool = True, include_result: bool = True) -> dict[str, Any]:
-        """RQ's fields and the signature, made when the job is first saved."""
-        fields = super().to_dict(include_meta, include_result)
-        if not self._signature and not self.refused:
-            self._signature = self._sign(self.data, self.origin, str(self.timeout))
-        return fields | {"sig": self._signature}
+def sign(key: bytes, job: JobId, data: bytes) -> str:
+    """The signature of a job: HMAC-SHA256 over its ID and its data."""
+    return hmac.new(key, job.encode() + b"\0" + data, hashlib.sha256).hexdigest()
 
-    def _sign(self, data: bytes, origin: str, timeout: str) -> str:
-        text = json.dumps([self.id, data.decode(), origin, timeout], separators=(",", ":"))
-        return hmac.new(self.key_bytes, text.encode(), hashlib.sha256).hexdigest()
 
-    # -- reading ---------------------------------------------------------------------------
+def verify(keys: Sequence[bytes], job: JobId, fields: Mapping[str, bytes]) -> Order:
+    """The order in a job's record.
 
-    def refresh(self) -> None:
-        """Load the record from Redis.
+    Args:
+        keys: the bus's keys; any of them may have signed it.
+        job: whose record it is said to be.
+        fields: the record, as it is in Redis.
 
-        Raises:
-            NoSuchJobError: there is none.
-        """
-        try:
-            super().refresh()  # type: ignore[no-untyped-call]
-        except ResponseError as error:  # something else has its key
-            raise NoSuchJobError(f"no such job: {self.id}") from error
+    Raises:
+        JobRefused: no holder of a key wrote this for this job.
+    """
+    order, _ = _opened(keys, job, fields)
+    return order
 
-    def restore(self, raw_data: Mapping[bytes | str, bytes]) -> None:
-        """Load a record from Redis; whatever is wrong with it disarms the job and is told when it is performed.
 
-        Raises:
-            NoSuchJobError: the record is the stump of a job that has been deleted.
-        """
-        raw = {
-            key.decode() if isinstance(key, bytes) else key: value
-            for key, value in raw_data.items()
-        }
-        if "data" not in raw:
-            raise NoSuchJobError(f"no such job: {self.id}")
-        try:
-            self._verify(raw)
-            super().restore({key.encode(): value for key, value in raw.items()})
-            self.extra = {
-                key: raw[key].decode() for key in ("attempts", "error", "lost") if key in raw
-            }
-        except Exception as error:  # noqa: BLE001  a forged record may break the reading of it anywhere
-            self._disarm(str(error) or type(error).__name__, raw)
+def admit(keys: Sequence[bytes], job: JobId, fields: Mapping[str, bytes]) -> Order:
+    """The order in a job's record, if it may still be begun.
 
-    def _verify(self, raw: Mapping[str, bytes]) -> None:
-        planted = [name for name in _FORBIDDEN if raw.get(name)]
-        if planted:
-            raise ValueError(f"it carries {', '.join(planted)}, which dockbus never sets")
+    Raises:
+        JobRefused: no holder of a key wrote this for this job.
+        JobExpired: its time is over.
+    """
+    order, expires = _opened(keys, job, fields)
+    if time.time() > expires:
+        raise JobExpired(job)
+    return order
+
+
+def _opened(keys: Sequence[bytes], job: JobId, fields: Mapping[str, bytes]) -> tuple[Order, float]:
+    planted = [name for name in _FOREIGN if fields.get(name)]
+    if planted:
+        raise JobRefused(f"it carries {', '.join(planted)}, which dockbus never sets")
+    try:
         unpack = zlib.decompressobj()
-        data = unpack.decompress(raw["data"], MAX_BYTES)
-        if unpack.unconsumed_tail:
-            raise ValueError(f"its data is larger than {MAX_BYTES} bytes")
-        signature = raw.get("sig", b"").decode()
-        origin, timeout = raw.get("origin", b"").decode(), raw.get("timeout", b"").decode()
-        if not hmac.compare_digest(self._sign(data, origin, timeout), signature):
-            raise ValueError("its signature does not match" if signature else "it is not signed")
-        self._signature = signature
-
-    def _disarm(self, reason: str, raw: Mapping[str, bytes]) -> None:
-        Job.__init__(self, self.id, self.connection, JSONSerializer)
-        self.refused = reason
-        self.origin = raw.get("origin", b"").decode("utf-8", "replace")
-        self.description = "refused job"
-        self.data = b'["refused",null,[],{}]'
-        self.log.error("Job %s refused: %s", self.id, reason)
-
-    # -- running ---------------------------------------------------------------------------
-
-    @property
-    def func(self) -> Handler:
-        """The handler of this job's kind; nothing is ever imported by name.
-
-        Raises:
-            JobRefused: the job is not honest, or of no kind that this worker knows.
-        """
-        if self.refused:
-            raise JobRefused(self.refused)
-        handler = self.handlers.get(str(self.func_name))
-        if handler is None or self.instance is not None:
-            raise JobRefused(f"no handler for {self.func_name!r}")
-        return handler
-
-    # RQ resolves these by importing; a job of ours never has any.
-
-    @property
-    def success_callback(self) -> None:
-        """None."""
-
-    @property
-    def failure_callback(self) -> None:
-        """None."""
-
-    @property
-    def stopped_callback(self) -> None:
-        """None."""
+        data = unpack.decompress(fields["data"], MAX_BYTES)
+        signature = fields.get("sig", b"").decode("ascii")
+    except (KeyError, zlib.error, UnicodeDecodeError) as error:
+        raise JobRefused(f"its data cannot be read ({error})") from None
+    if unpack.unconsumed_tail:
+        raise JobRefused(f"its data is larger than {MAX_BYTES} bytes")
+    if not any(hmac.compare_digest(sign(key, job, data), signature) for key in keys):
+        raise JobRefused("its signature does not match" if signature else "it is not signed")
+    return _order(data)
 
 
-def signed_jobs(key: bytes, handlers: Mapping[str, Handler] | None = None) -> type[SignedJob]:
-    """The job class of the bus with this key; `handlers` are what its workers may run, by kind."""
-    return type("SignedJob", (SignedJob,), {"key_bytes": key, "handlers": handlers or {}})
+def _order(data: bytes) -> tuple[Order, float]:
+    try:  # signed, but perhaps by another version of dockbus
+        kind, _, (spec,), how = cast("list[Any]", json.loads(data))
+        expires = float(how.pop("expires"))
+        order = Order.model_validate_json(json.dumps({"spec": spec, **how}))
+    except ValidationError as error:
+        raise JobRefused(f"this version cannot read it ({explain(error)})") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise JobRefused(f"this version cannot read it ({error})") from None
+    if order.spec.kind != kind:
+        raise JobRefused(f"it calls {kind!r} with a spec of kind {order.spec.kind.value!r}")
+    return order, expires

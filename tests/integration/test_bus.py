@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from at_once import at_once
+from attempting import attempts_on
 from dockbus import (
     Bus,
     Cleanup,
@@ -154,17 +155,18 @@ def test_a_key_is_not_blocked_by_what_is_left_of_a_lost_job(
 
 
 def test_a_delayed_job_is_queued_when_due_and_exactly_once(bus: Bus, redis: Any) -> None:
-    soon, later = bus.enqueue(SPEC, delay=0.3), bus.enqueue(SPEC, delay=3600)
-    assert bus.job_store.promote_due("cleanup") == 0
+    attempts = attempts_on(bus)
+    soon, later = bus.enqueue(SPEC, delay=1), bus.enqueue(SPEC, delay=3600)
+    assert attempts.due("cleanup") == 0
     assert soon.state is JobState.SCHEDULED
-    wait_for(lambda: bus.job_store.promote_due("cleanup"), what="the job to be due")
+    wait_for(lambda: attempts.due("cleanup"), what="the job to be due")
     assert (soon.state, waiting_in(redis, "cleanup")) == (JobState.QUEUED, [soon.id])
     redis.delete("rq:queue:cleanup")
 
     due = [bus.enqueue(SPEC, delay=3600).id for _ in range(40)]
     redis.zadd("rq:scheduled:cleanup", dict.fromkeys(due, 1))  # their time has come
     moved: list[int] = []
-    at_once(16, lambda _: moved.append(bus.job_store.promote_due("cleanup")))
+    at_once(16, lambda _: moved.append(attempts.due("cleanup")))
 
     assert sum(moved) == 40
     assert sorted(waiting_in(redis, "cleanup")) == sorted(due)
@@ -177,7 +179,7 @@ def test_a_scheduled_job_that_is_gone_is_not_brought_back(bus: Bus, redis: Any) 
     redis.delete(f"rq:job:{job.id}")
     redis.zadd("rq:scheduled:cleanup", {job.id: 1, b"\xff": 1})
 
-    assert bus.job_store.promote_due("cleanup") == 0
+    assert attempts_on(bus).due("cleanup") == 0
 
     assert redis.exists(f"rq:job:{job.id}") == 0
     assert waiting_in(redis, "cleanup") == []
@@ -201,7 +203,7 @@ def test_what_has_not_begun_is_canceled_at_once_and_once(
         job.wait(timeout=5)
     assert waiting_in(redis, "cleanup") == []
     redis.zadd("rq:scheduled:cleanup", {"nobody": 1})
-    assert bus.job_store.promote_due("cleanup") == 0
+    assert attempts_on(bus).due("cleanup") == 0
     assert said(bus)[1:] == ["canceled"]
     for key in redis.keys(f"*{job.id}*"):
         assert redis.ttl(key) > 0, f"{key} is kept for ever"

@@ -10,8 +10,9 @@ import pytest
 from redis import Redis
 
 from at_once import at_once
+from attempting import attempts_on
 from dockbus import Bus, Cleanup, JobNotFound
-from dockbus.queue import INDEX, UNBORN
+from dockbus.queue.keys import INDEX
 from waiting import wait_for
 
 SPEC = Cleanup(labels={"dockbus.test.nobody": "has this"})
@@ -20,7 +21,7 @@ SPEC = Cleanup(labels={"dockbus.test.nobody": "has this"})
 def test_jobs_are_listed_newest_first_in_pages(bus: Bus, redis: Redis) -> None:
     made = [bus.enqueue(SPEC).id for _ in range(7)]
 
-    def page(**which: int) -> list[str]:
+    def page(**which: Any) -> list[str]:
         return [record.id for record in bus.jobs(**which)]
 
     assert page() == made[::-1]
@@ -43,7 +44,7 @@ def test_the_index_never_hides_a_job_while_others_tidy_it(bus: Bus, redis: Redis
     def work(number: int) -> None:
         if number:
             while not over.is_set():
-                bus.job_store.sweep()
+                attempts_on(bus).mend()
                 bus.jobs(limit=200)
             return
         try:
@@ -64,13 +65,12 @@ def test_what_is_no_longer_kept_is_forgotten_and_nothing_else(bus: Bus, redis: A
     kept = [bus.enqueue(SPEC).id for _ in range(5)]
     gone = {f"gone-{number}": 1 for number in range(300)}
     redis.zadd(INDEX, gone)
-    redis.zadd(INDEX, {"just-about-to-be-added": redis.time()[0] - UNBORN / 2})
 
-    def sweep() -> bool:
-        bus.job_store.sweep()
-        return int(redis.zcard(INDEX)) == 6
+    def tidied() -> bool:
+        assert attempts_on(bus).mend() == []
+        return int(redis.zcard(INDEX)) == 5
 
-    wait_for(sweep, what="300 entries to be forgotten")
+    wait_for(tidied, what="300 entries to be forgotten")
 
     assert [record.id for record in bus.jobs()] == kept[::-1]
 
@@ -85,13 +85,15 @@ GARBAGE: dict[str, Callable[[Any, str], object]] = {
     "an error that is no error": lambda redis, key: redis.hset(key, "error", "{"),
     "bytes that are no text": lambda redis, key: redis.hset(key, b"\xff", b"\xfe"),
     "a state of no kind": lambda redis, key: redis.hset(key, "status", "sleeping"),
-    "succeeded with a result of no kind": lambda redis, key: (
-        redis.hset(key, "status", "finished"),
-        redis.xadd(key.replace("rq:job", "rq:results"), {"return_value": "[1]", "type": "1"}),
+    "a time to come that is none": lambda redis, key: redis.hset(key, "due", "soon"),
+    "a time to come that never comes": lambda redis, key: redis.hset(key, "due", "1e300"),
+    "facts that are none": lambda redis, key: redis.hset(key, "facts", "{"),
+    "succeeded with no result": lambda redis, key: redis.hset(key, "status", "finished"),
+    "succeeded with a result of no kind": lambda redis, key: redis.hset(
+        key, mapping={"status": "finished", "value": "[1]"}
     ),
-    "results of the wrong type": lambda redis, key: (
-        redis.hset(key, "status", "finished"),
-        redis.set(key.replace("rq:job", "rq:results"), "x"),
+    "succeeded with bytes for a result": lambda redis, key: redis.hset(
+        key, mapping={"status": "finished", "value": b"\xff"}
     ),
     "a key of the wrong type": lambda redis, key: (redis.delete(key), redis.set(key, "x")),
 }

@@ -13,6 +13,7 @@ import pytest
 
 from commandline import CommandLine
 from dockbus import Bus, Event, JobState, LogLine, Progress
+from logs import write
 from waiting import wait_for
 
 
@@ -27,13 +28,14 @@ def lines(text: str) -> list[Any]:
 
 def test_logs_keep_the_streams_apart(dockbus: CommandLine, bus: Bus) -> None:
     job = dockbus.ok("run", "-d", "busybox").strip()
-    log = bus.log(bus.job(job).id)
-    log.write(
+    write(
+        bus.redis,
+        job,
         [
             LogLine(stream="system", text="pulling"),
             LogLine(stream="stdout", text="[bold]out[/]"),
             LogLine(stream="stderr", text="err"),
-        ]
+        ],
     )
     done = dockbus("logs", job)
     assert (done.stdout, done.stderr) == ("[bold]out[/]\n", "pulling\nerr\n")
@@ -46,7 +48,7 @@ def test_logs_keep_the_streams_apart(dockbus: CommandLine, bus: Bus) -> None:
     with dockbus.started("logs", "-f", job) as follower:
         assert follower.stdout
         assert follower.stdout.readline() == b"[bold]out[/]\n"
-        log.write([LogLine(stream="stdout", text="more")])
+        write(bus.redis, job, [LogLine(stream="stdout", text="more")])
         assert follower.stdout.readline() == b"more\n"
         bus.cancel(job)
         rest, _ = follower.communicate(timeout=10)
@@ -96,7 +98,7 @@ def test_progress_is_bars_on_a_terminal(dockbus: CommandLine, bus: Bus) -> None:
         os.close(theirs)
         reader.start()
         (job,) = wait_for(bus.jobs, what="the job")
-        bus.log(job.id).write(STEPS)
+        write(bus.redis, job.id, STEPS)
         bus.cancel(job.id)
         output, _ = process.communicate(timeout=10)
     reader.join()
@@ -110,7 +112,7 @@ def test_progress_is_bars_on_a_terminal(dockbus: CommandLine, bus: Bus) -> None:
 def test_progress_is_changes_of_status_elsewhere(dockbus: CommandLine, bus: Bus) -> None:
     with dockbus.started("pull", "a") as process:
         (job,) = wait_for(bus.jobs, what="the job")
-        bus.log(job.id).write(STEPS)
+        write(bus.redis, job.id, STEPS)
         bus.cancel(job.id)
         output, errors = process.communicate(timeout=10)
     assert (process.returncode, output) == (1, b"between\n")

@@ -85,8 +85,12 @@ def test_a_container_that_others_remove_fails_its_job_once(
 
     for job in jobs:
         code, said, attempts = failure(job)
-        assert (code, attempts) == ("container-not-found", 1)
-        assert "No such container" in said
+        assert attempts == 1
+        # While the Engine removes it, it is there for some requests and not for others.
+        assert (code, "No such container" in said, "marked for removal" in said) in (
+            ("container-not-found", True, False),
+            ("engine-conflict", False, True),
+        )
         assert no_container(engine, job)
 
 
@@ -160,7 +164,8 @@ def test_a_job_whose_record_vanishes_harms_no_other(
     wait_for(lambda: list(job.logs()), what="it to run")
     redis.delete(f"rq:job:{job.id}")  # a Redis that has lost its memory
 
-    wait_for(lambda: no_container(engine, job), 20, "its container to be gone")
+    # Nobody may say that it is nobody's until the grace of a job that has just ended is over.
+    wait_for(lambda: no_container(engine, job), 60, "its container to be gone")
     bus.enqueue(shell("true")).wait(timeout=15)
     bus.enqueue(spec, key="k").wait(timeout=15)
 

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from pydantic import SecretStr
 
+from dockbus import Bus, Scan
 from dockbus.engine import Engine
 from dockbus.errors import DockbusError, JobCanceled, MissingTool, ScanFailed
 from dockbus.ids import JobId
-from dockbus.joblog import JobLog
 from dockbus.jobs import Severity
-from dockbus.settings import EngineSettings, ScanSettings, Settings
+from dockbus.orders import Order
+from dockbus.queue import Attempt, Attempts, Verdict
+from dockbus.settings import BusSettings, EngineSettings, RedisSettings, ScanSettings, Settings
 from dockbus_workers.context import JobContext
 from dockbus_workers.scanner import DatabaseUnavailable, Trivy, find_program, parse
 
@@ -42,20 +45,34 @@ def says(tmp_path: Path) -> Callable[..., Trivy]:
     return make
 
 
-def context(stop: DockbusError | None = None) -> JobContext:
-    class NoLog:
-        def write(self, entries: object) -> None:
-            pass
+class Scribe:
+    """Stands in for the attempts that a bus keeps: any log is written to nowhere."""
 
-    return JobContext(
+    def log(self, *_: object) -> bool:
+        return True
+
+
+def context(verdict: Verdict = "go-on") -> JobContext:
+    """The context of an attempt of which the bus says that; Redis and Engine are never asked."""
+    order = Order(spec=Scan(image="shop/web:1"), timeout=30.0)
+    attempt = Attempt(
         job=JobId("scan"),
+        token="1",
+        queue="scan",
+        number=1,
+        order=order,
+        seal="0" * 16,
+        verdict=verdict,
+    )
+    settings = Settings(
+        redis=RedisSettings(url="unix:///nowhere.sock"), bus=BusSettings(key=SecretStr("k"))
+    )
+    return JobContext(
+        attempt=attempt,
+        order=order,
+        attempts=cast("Attempts", Scribe()),
+        bus=Bus(settings),
         engine=Engine(EngineSettings(host="unix:///nowhere.sock")),
-        settings=Settings(),
-        log=cast("JobLog", NoLog()),
-        timeout=30,
-        last_attempt=False,
-        stopped=lambda: stop,
-        is_active=lambda _job: False,
         leaving=threading.Event(),
     )
 
@@ -163,7 +180,7 @@ def test_a_scan_that_has_to_stop_leaves_no_program_behind(
     says: Callable[..., Trivy], tmp_path: Path
 ) -> None:
     with pytest.raises(JobCanceled):
-        says(sleep=600).scan(ID, context(stop=JobCanceled("scan")))
+        says(sleep=600).scan(ID, context("cancel"))
 
     if (tmp_path / "pid").exists():  # it may have been stopped before it wrote that
         assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()

@@ -10,16 +10,22 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
+import redis.exceptions
+
+from dockbus.bus import Bus
 from dockbus.engine import Engine, Stream
-from dockbus.errors import DockbusError, JobTimeout
-from dockbus.ids import JobId
-from dockbus.joblog import JobLog, LogLine, Progress
+from dockbus.errors import DockbusError, JobCanceled, JobTimeout, RedisUnavailable, WorkerLost
+from dockbus.joblog import LogLine, Progress
 from dockbus.joblog import Stream as LogStream
-from dockbus.settings import Settings
+from dockbus.orders import Order
+from dockbus.queue import Attempt, Attempts
+from dockbus.records import Failure
 from dockbus.units import show_span
+from dockbus_workers.redaction import Redactor
 
 T = TypeVar("T")
 TICK = 0.25
@@ -28,8 +34,12 @@ BATCH = 200
 """Log entries written in one round trip at most."""
 
 
-class HandBack(Exception):
-    """The worker is going away: leave everything as it is, another worker takes the job over."""
+class Detached(Exception):
+    """This attempt has no more say in its job: leave everything as it is, another attempt goes on with it."""
+
+
+class HandBack(Detached):
+    """The worker is going away."""
 
 
 class JobContext:
@@ -38,27 +48,30 @@ class JobContext:
     def __init__(
         self,
         *,
-        job: JobId,
+        attempt: Attempt,
+        order: Order,
+        attempts: Attempts,
+        bus: Bus,
         engine: Engine,
-        settings: Settings,
-        log: JobLog,
-        timeout: float,
-        last_attempt: bool,
-        stopped: Callable[[], DockbusError | None],
-        is_active: Callable[[str], bool],
         leaving: threading.Event,
     ) -> None:
-        self.job = job
+        self.job = attempt.job
+        self.seal = attempt.seal
+        """What tells this very order from an earlier one with the same key."""
         self.engine = engine
-        self.settings = settings
-        self.last_attempt = last_attempt
-        """Whether the job fails for good if this attempt does."""
-        self._log = log
-        self._timeout = timeout
-        self._deadline = time.monotonic() + timeout
-        self._stopped = stopped
-        self._is_active = is_active
+        self.settings = bus.settings
+        self.last_attempt = attempt.number > order.policy.max
+        """Whether there is no other attempt if this one fails."""
+        self.remains: list[Callable[[], None]] = []
+        """How to remove what the attempt has made. That is done when its outcome is on record, and only then:
+        whoever has to go on with the job finds one or the other."""
+        self._attempt = attempt
+        self._attempts = attempts
+        self._bus = bus
+        self._timeout = order.limit
+        self._deadline = time.monotonic() + order.limit
         self._leaving = leaving
+        self._redactor = Redactor(order.spec)
         self._buffer: list[LogLine | Progress] = []
         self._next_tick = 0.0
 
@@ -69,19 +82,40 @@ class JobContext:
             JobCanceled: somebody asked for it.
             WorkerLost: its attempts are used up; there is only left to clear away.
             JobTimeout: the time of this attempt is over.
-            HandBack: the worker is going away.
+            Detached: the worker is going away, or another attempt has the job.
         """
         now = time.monotonic()
         if now < self._next_tick:
             return
         self._next_tick = now + TICK
         self.flush()
-        if error := self._stopped():
-            raise error
+        match self._attempt.verdict:
+            case "superseded":
+                raise Detached("its lease had run out")
+            case "cancel":
+                raise JobCanceled(self.job)
+            case "lost":
+                raise WorkerLost(self.job)
+            case "go-on":
+                pass
         if now > self._deadline:
             raise JobTimeout(f"{self.job} had {show_span(self._timeout)}")
         if self._leaving.is_set():
             raise HandBack
+
+    def hold(self, *, here: bool = False) -> None:
+        """Make sure that the job is still this attempt's, just before something is done that counts.
+
+        Args:
+            here: from now on further attempts are made on this Engine only, where something of the job will be.
+
+        Raises:
+            Detached: it is not.
+        """
+        with self._attached():
+            engine = self.engine.name if here else ""
+            if not self._attempts.claim(self._attempt, engine=engine):
+                raise Detached("its lease had run out")
 
     def sleep(self, seconds: float) -> None:
         """Wait, but no longer than until the job has to stop."""
@@ -91,8 +125,17 @@ class JobContext:
             self.check()
 
     def job_is_active(self, job: str | None) -> bool:
-        """Whether that is the ID of a job that has not ended."""
-        return bool(job) and self._is_active(str(job))
+        """Whether that is the ID of a job of this bus that has not ended."""
+        try:
+            return bool(job) and not self._bus.job(str(job)).state.ended
+        except DockbusError:
+            return False
+
+    @property
+    def bus_name(self) -> str:
+        """The name of this bus, which its containers carry."""
+        with self._attached():
+            return self._bus.job_store.name()
 
     def pump(self, start: Callable[[], Stream[T]]) -> Iterator[T]:
         """The items of an Engine stream; while it is started, silent, and between them, the job can be stopped.
@@ -144,8 +187,15 @@ class JobContext:
     # -- log and progress ------------------------------------------------------------------
 
     def log(self, text: str, stream: LogStream = "system", stamp: str = "") -> None:
-        """Add a line to the job's log."""
-        self._write(LogLine(stream=stream, text=text, stamp=stamp))
+        """Add a line to the job's log; secrets of the job's spec are blotted out."""
+        self._write(LogLine(stream=stream, text=self._redactor.redact(text), stamp=stamp))
+
+    def redacted(self, failure: Failure) -> Failure:
+        """The failure without secrets of the job's spec."""
+        clean = {
+            name: self._redactor.redact(getattr(failure, name)) for name in ("detail", "traceback")
+        }
+        return failure.model_copy(update=clean)
 
     def progress(self, progress: Progress) -> None:
         """Tell how far the work has come."""
@@ -153,15 +203,29 @@ class JobContext:
 
     def last_stamp(self) -> str:
         """The Engine's timestamp of the last line that an earlier attempt has logged; empty if there is none."""
-        return self._log.last_stamp()
+        with self._attached():
+            return self._bus.log(self.job).last_stamp()
 
     def flush(self) -> None:
-        """Write what is buffered."""
+        """Write what is buffered.
+
+        Raises:
+            Detached: another attempt has the job, or Redis was away for too long.
+        """
         if self._buffer:
             written, self._buffer = self._buffer, []
-            self._log.write(written)
+            with self._attached():
+                if not self._attempts.log(self._attempt, written):
+                    raise Detached("its lease had run out")
 
     def _write(self, entry: LogLine | Progress) -> None:
         self._buffer.append(entry)
         if len(self._buffer) >= BATCH:
             self.flush()
+
+    @contextmanager
+    def _attached(self) -> Generator[None]:
+        try:
+            yield
+        except (redis.exceptions.RedisError, RedisUnavailable) as error:
+            raise Detached(f"Redis does not answer: {error}") from error

@@ -7,31 +7,41 @@ taking jobs, gives those that run some time, and hands the rest back to their qu
 
 from __future__ import annotations
 
+import itertools
 import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from secrets import token_hex
 from socket import gethostname
+from typing import Any
 
 import redis.exceptions
+from redis import Redis
 
 from dockbus.bus import Bus
-from dockbus.engine import Engine, EngineError
-from dockbus.errors import DockbusError
+from dockbus.engine import Engine
+from dockbus.errors import DockbusError, EngineNameTaken
 from dockbus.jobs import Kind
 from dockbus.queue import queue_name
 from dockbus.settings import Settings
+from dockbus_workers.orphans import EVERY, remove_orphans
 from dockbus_workers.scanner import find_program
 from dockbus_workers.worker import SlotWorker
 
 log = logging.getLogger(__name__)
 
-MAINTENANCE = 2.0
-"""Seconds between two looks for jobs that are due or orphaned."""
+BEAT = 1.0
+"""Seconds between two signs of life, and between two looks for jobs that are due or orphaned."""
+MEND = 5.0
+"""Seconds between two looks at jobs picked at random."""
 ENGINE_LOOK = 1.0
 """Seconds for which the last answer to "does the Engine answer?" holds."""
+NAME_HELD = 60
+"""Seconds for which an Engine keeps its name on the bus when none of its workers lives."""
 HAND_BACK = 10.0
 """Seconds that jobs get to let go after they were told to."""
 
@@ -57,7 +67,6 @@ class WorkerProcess:
         self._pool = ThreadPoolExecutor(settings.worker.slots, thread_name_prefix="slot")
         self._workers = [
             SlotWorker(
-                kind=kind,
                 queue=queue_name(kind, engine),
                 bus=self._bus,
                 engine=self._engine,
@@ -68,8 +77,9 @@ class WorkerProcess:
             for engine in (None, settings.engine.name)
         ]
         self._gate = threading.Lock()
-        self._answers = False
+        self._trouble = "nobody has asked"
         self._asked = 0.0
+        self._engine_id = ""
 
     def run(self) -> None:
         """Serve until told to stop."""
@@ -87,7 +97,7 @@ class WorkerProcess:
             threading.Thread(
                 target=worker.serve,
                 args=(self.stopping, self._ready),
-                name=worker.queue.name,
+                name=worker.serves,
                 daemon=True,
             )
             for worker in self._workers
@@ -103,7 +113,7 @@ class WorkerProcess:
         over.set()
         beats.join()
         for worker in self._workers:
-            worker.register_death()  # type: ignore[no-untyped-call]
+            worker.leave()
         self._pool.shutdown(wait=False)
         self._engine.close()
         self._bus.close()
@@ -136,32 +146,69 @@ class WorkerProcess:
         """Whether the Engine answers; without one no job is taken, so that none fails for want of it."""
         with self._gate:
             if time.monotonic() - self._asked > ENGINE_LOOK:
-                before, self._answers = self._answers, self._engine.ping()
-                first, self._asked = not self._asked, time.monotonic()
-                if self._answers != before or (first and not self._answers):
-                    self._tell()
-            answers = self._answers
+                before, self._trouble = self._trouble, self._look()
+                self._asked = time.monotonic()
+                if self._trouble and self._trouble != before:
+                    log.warning("%s Jobs wait in their queue until then.", self._trouble)
+                elif before and not self._trouble:
+                    log.info("the Engine answers; taking jobs")
+            answers = not self._trouble
         if not answers:
             self.stopping.wait(ENGINE_LOOK)
         return answers
 
-    def _tell(self) -> None:
-        if self._answers:
-            log.info("the Engine answers; taking jobs")
-            return
+    def _look(self) -> str:
+        """What keeps this process from taking jobs; empty if nothing does."""
         try:
-            self._engine.info()
-        except EngineError as error:
-            log.warning("%s Jobs wait in their queue until it does.", error)
+            if not self._engine_id or not self._engine.ping():
+                self._engine_id = self._engine.id
+            claim_name(self._bus.redis, self._engine.name, self._engine_id)
+        except DockbusError as error:
+            return str(error)
+        return ""
 
     def _beat(self, over: threading.Event) -> None:
-        every = min(MAINTENANCE, self.settings.worker.heartbeat / 3)
-        while not over.wait(every):
+        """Signs of life, and the upkeep of the queues; apart from the jobs, which may be slow."""
+        upkeep = threading.Thread(target=self._upkeep, args=(over,), name="upkeep", daemon=True)
+        upkeep.start()
+        while True:
             for worker in self._workers:
-                try:
-                    worker.beat()
-                    worker.maintain()
-                except (redis.exceptions.RedisError, DockbusError) as error:
-                    log.warning("heartbeat: %s", error)
-                except Exception:
-                    log.exception("heartbeat: a bug in dockbus")
+                self._try(worker.beat)
+            if over.wait(BEAT):
+                break
+        upkeep.join()
+
+    def _upkeep(self, over: threading.Event) -> None:
+        turns = itertools.count()
+        while not over.wait(BEAT):
+            turn = next(turns)
+            for worker in self._workers:
+                self._try(worker.maintain)
+            if turn % round(MEND / BEAT) == 0:
+                self._try(self._workers[0].mend)
+            if turn % round(EVERY / BEAT) == 0 and self.kind is Kind.RUN and not self._trouble:
+                self._try(partial(remove_orphans, self._bus, self._engine))
+
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except (redis.exceptions.RedisError, DockbusError) as error:
+            log.warning("heartbeat: %s", error)
+        except Exception:
+            log.exception("heartbeat: a bug in dockbus")
+
+
+def claim_name(redis: Redis, name: str, engine: str) -> None:
+    """Hold an Engine's name on the bus for the Engine with this ID. Jobs that have begun on it go by the name.
+
+    Raises:
+        EngineNameTaken: the name is another Engine's.
+    """
+    key = f"dockbus:engine:{name}"
+    if redis.set(key, engine, nx=True, ex=NAME_HELD):
+        return
+    held: Any = redis.get(key) or b""
+    owner = held.decode("utf-8", "replace")
+    if owner != engine:
+        raise EngineNameTaken(f"{name!r} is Engine {owner}, and this is Engine {engine}")
+    redis.expire(key, NAME_HELD)

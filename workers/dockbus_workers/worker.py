@@ -1,79 +1,48 @@
 """One RQ worker with slots: it serves one queue and carries out as many of its jobs at once as it may.
 
-Built on the hooks that RQ 3.0 prepared for concurrent workers; what differs from RQ's own workers is why
-jobs are not lost here: one queue, so that a popped job stays in the intermediate list until it has
-started; no signal handler that raises; no pub/sub commands, which anybody on Redis could send; no pickle;
-heartbeats for every running job; and a Redis client that rides an outage out.
+To RQ's tools it is a worker like any other: registered, with heartbeats, a state and counters. What it does
+with a job is dockbus' own: each step of a job's life is one script in Redis (`dockbus.queue`), no signal
+handler raises, no command is taken from pub/sub, where anybody on Redis could send it, and nothing is
+pickled or imported by name.
 """
 
 # RQ's and redis-py's own annotations are partial, and RQ's worker is subclassed here.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 
 from __future__ import annotations
 
-import json
 import logging
-import random
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from types import TracebackType
-from typing import Any, cast
+from functools import partial
 
 import redis.exceptions
-from rq import Queue, get_current_job, worker_registration
-from rq.exceptions import DequeueTimeout
-from rq.executions import Execution
-from rq.intermediate_queue import IntermediateQueue
-from rq.job import Job, JobStatus
-from rq.registry import CanceledJobRegistry, StartedJobRegistry, clean_registries
-from rq.timeouts import BaseDeathPenalty
 from rq.worker import BaseWorker, WorkerStatus
 
 from dockbus.bus import Bus
-from dockbus.connection import connect
 from dockbus.engine import Engine
-from dockbus.errors import DockbusError, JobCanceled, WorkerLost
-from dockbus.ids import JobId
-from dockbus.jobs import Kind, parse_spec
-from dockbus.queue import ATTEMPTS, cancel_key
-from dockbus.records import Failure, JobState
-from dockbus.signing import SignedJob, signed_jobs
-from dockbus_workers.context import HandBack, JobContext
-from dockbus_workers.handlers import HANDLERS
+from dockbus.errors import DockbusError, JobError
+from dockbus.orders import Order
+from dockbus.queue import Attempt, Attempts
+from dockbus.records import Failure
+from dockbus_workers.context import Detached, HandBack, JobContext
+from dockbus_workers.handlers import CLEARING, HANDLERS
+from dockbus_workers.outcome import Outcome, judge
 
 log = logging.getLogger(__name__)
 
 POLL = 0.5
-"""Seconds one pop waits for a job; also how soon a worker notices that it should stop."""
-BACKOFF = 2.0
-"""Seconds before the second attempt; three times as long before each further one."""
-
-ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
-
-
-class NoAlarm(BaseDeathPenalty):
-    """RQ's time limits interrupt; ours are deadlines that the handler looks at."""
-
-    def setup_death_penalty(self) -> None:
-        """Nothing."""
-
-    def cancel_death_penalty(self) -> None:
-        """Nothing."""
+"""Seconds one wait for a job takes at most; also how soon a worker notices that it should stop."""
 
 
 class SlotWorker(BaseWorker):
     """Serves one queue with a share of the process's slots."""
 
-    death_penalty_class = NoAlarm
-    log_job_description = False
-    log_result_lifespan = False
-
     def __init__(
         self,
         *,
-        kind: Kind,
         queue: str,
         bus: Bus,
         engine: Engine,
@@ -85,28 +54,26 @@ class SlotWorker(BaseWorker):
         self._engine = engine
         self._slots = slots
         self._pool = pool
-        self._heartbeat = bus.settings.worker.heartbeat
+        self._lease = bus.settings.worker.heartbeat
+        self._running: dict[tuple[str, str], Attempt] = {}
+        self._attempts = Attempts(
+            bus.redis, bus.settings.bus_keys(), bus.settings.bus, lease=self._lease
+        )
+        self._beaten = time.monotonic()
+        self._trusted = self._beaten
         self.leaving = threading.Event()
         """Set when running jobs have to go back to the queue."""
-        self._running: dict[str, tuple[SignedJob, Execution]] = {}
-        jobs = signed_jobs(bus.settings.bus_key(), {kind.value: self._carry_out})
         super().__init__(
-            [queue],
-            name=name,
-            connection=connect(bus.settings.redis_url, patience=bus.settings.redis.outage),
-            job_class=jobs,
-            worker_ttl=round(self._heartbeat * 2),
-            job_monitoring_interval=max(1, round(self._heartbeat / 3)),
-            default_result_ttl=bus.settings.bus.result_ttl,
+            [queue], name=name, connection=bus.redis, worker_ttl=round(self._lease * 2)
         )
         # RQ logs every step; dockbus says its own, shorter lines.
         self.log = logging.getLogger("rq.worker")
         self.log.setLevel(logging.CRITICAL)
 
     @property
-    def queue(self) -> Queue:
-        """The one queue."""
-        return self.queues[0]
+    def serves(self) -> str:
+        """The name of its queue."""
+        return str(self.queues[0].name)
 
     @property
     def busy(self) -> int:
@@ -117,228 +84,177 @@ class SlotWorker(BaseWorker):
 
     def serve(self, stopping: threading.Event, ready: Callable[[], bool]) -> None:
         """Take jobs until `stopping` is set, as long as `ready` says that work can be done."""
-        self.register_birth()  # type: ignore[no-untyped-call]
-        self.set_state(WorkerStatus.IDLE)
         while not stopping.is_set():
-            if not ready() or not self._slots.acquire(timeout=POLL):
-                continue
-            taken = False
             try:
-                job = self._pop()
-                if job is not None and stopping.is_set():
-                    self._push_back(job)
-                elif job is not None and self._is_due(job):
-                    self._start(job)
-                    taken = True
+                if not ready():
+                    continue
+                if not self._slots.acquire(timeout=POLL):
+                    continue
+                free = 1
+                try:
+                    while free < 16 and self._slots.acquire(blocking=False):
+                        free += 1
+                    taken = self._take(free)
+                    free -= taken
+                finally:
+                    if free:
+                        self._slots.release(free)
+                if not taken and not stopping.is_set():
+                    self._attempts.wait(self.serves, POLL)
             except redis.exceptions.RedisError as error:  # away, starting, full, read-only
                 log.warning("Redis does not answer; trying again: %s", error)
                 stopping.wait(1.0)
             except Exception:
-                log.exception("something on queue %s cannot be taken", self.queue.name)
+                log.exception("something on queue %s cannot be taken", self.serves)
                 stopping.wait(1.0)
-            finally:
-                if not taken:
-                    self._slots.release()
 
-    def _pop(self) -> SignedJob | None:
-        try:
-            result = self.queue_class.dequeue_any(
-                [self.queue],
-                cast("int", POLL),
-                connection=self.connection,
-                job_class=self.job_class,
-            )
-        except DequeueTimeout:
-            return None
-        return cast("SignedJob", result[0]) if result else None
-
-    def _is_due(self, job: SignedJob) -> bool:
-        """Whether a popped job is to be run; one that runs, has ended or was canceled is dropped from the queue."""
-        if job.refused or job.get_status(refresh=False) == JobStatus.QUEUED:
-            return True
-        log.info("job %s is %s; not run again", job.id, job.get_status(refresh=False).value)
-        self.connection.lrem(
-            IntermediateQueue.get_intermediate_queue_key(self.queue.key), 1, job.id
+    def _take(self, most: int) -> int:
+        begun, dropped = self._attempts.take(
+            self.serves, engine=self._engine.name, worker=self.name, most=most
         )
-        return False
+        for job in dropped:
+            log.warning("queue %s had an entry for %s, which is no queued job", self.serves, job)
+        for attempt in begun:
+            self._running[attempt.job, attempt.token] = attempt
+            self._pool.submit(self._perform, attempt)
+        return len(begun)
 
-    def _push_back(self, job: SignedJob) -> None:
-        with self.connection.pipeline() as pipe:
-            pipe.lrem(IntermediateQueue.get_intermediate_queue_key(self.queue.key), 1, job.id)
-            pipe.lpush(self.queue.key, job.id)
-            pipe.execute()
+    # -- one attempt -----------------------------------------------------------------------
 
-    def _start(self, job: SignedJob) -> None:
-        if job.origin != self.queue.name:
-            job.refused = job.refused or f"it belongs to queue {job.origin!r}"
-            job.origin = self.queue.name
-        execution = self.prepare_execution(job)
-        self._running[execution.id] = (job, execution)
-        self._pool.submit(self._perform, job, execution)
-
-    def _perform(self, job: SignedJob, execution: Execution) -> None:
+    def _perform(self, attempt: Attempt) -> None:
+        begun = time.monotonic()
         try:
-            self.perform_job(job, self.queue, execution)
+            outcome, remains = self._carry_out(attempt)
+            if remains:
+                self._clear(attempt, outcome, remains)
+            if self._attempts.settle(
+                attempt,
+                outcome.how,
+                outcome.value,
+                worker=self.name,
+                took=time.monotonic() - begun,
+                idle=len(self._running) == 1,
+                pause=outcome.pause,
+            ):
+                self._tell(attempt, outcome)
+            else:
+                log.warning("job %s: another attempt has it; this one is forgotten", attempt.job)
+        except Detached as reason:
+            log.warning("job %s: left to another attempt: %s", attempt.job, reason)
+        except redis.exceptions.RedisError as error:
+            log.warning("job %s: its end could not be recorded: %s", attempt.job, error)
         except Exception:
-            log.exception("job %s: its end could not be recorded; it will be tried again", job.id)
+            log.exception(
+                "job %s: its end could not be recorded; it will be tried again", attempt.job
+            )
         finally:
-            self._running.pop(execution.id, None)
-            self.executions.pop(execution.id, None)
+            self._running.pop((attempt.job, attempt.token), None)
             self._slots.release()
+
+    def _carry_out(self, attempt: Attempt) -> tuple[Outcome, list[Callable[[], None]]]:
+        """Call the handler; how it ended, and how to remove what it has left.
+
+        Raises:
+            Detached: there is nothing to record.
+        """
+        order = attempt.order
+        if isinstance(order, JobError):
+            log.error("job %s: %s", attempt.job, order)
+            return Outcome("failed", Failure.of(order).model_dump_json(exclude_defaults=True)), []
+        ctx = JobContext(
+            attempt=attempt,
+            order=order,
+            attempts=self._attempts,
+            bus=self._bus,
+            engine=self._engine,
+            leaving=self.leaving,
+        )
+        kind = order.spec.kind
+        log.info("job %s: %s begins (attempt %d)", attempt.job, kind.value, attempt.number)
+        if attempt.concluded:
+            return Outcome(*attempt.concluded), [
+                partial(CLEARING[kind], ctx)
+            ] if kind in CLEARING else []
+        try:
+            result = HANDLERS[kind](order.spec, ctx)
+            ctx.flush()
+        except HandBack:
+            ctx.flush()
+            return Outcome("back"), []
+        except Detached:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever a handler raises ends its attempt, not the worker
+            return self._failed(error, attempt, order, ctx), ctx.remains
+        return Outcome("succeeded", result.model_dump_json()), ctx.remains
+
+    def _failed(self, error: Exception, attempt: Attempt, order: Order, ctx: JobContext) -> Outcome:
+        failure = ctx.redacted(Failure.of(error))
+        ctx.log(str(failure))
+        ctx.flush()
+        if isinstance(error, DockbusError):
+            log.warning("job %s: %s", attempt.job, failure)
+        else:
+            log.error("job %s: a bug in dockbus", attempt.job, exc_info=error)
+        return judge(error, failure, attempt.number, order.policy)
+
+    def _clear(self, attempt: Attempt, outcome: Outcome, remains: list[Callable[[], None]]) -> None:
+        """Note the outcome, then remove what the attempt has made: never the other way round."""
+        if outcome.how == "retry" or outcome.how == "back":  # noqa: PLR1714  so that types narrow
+            return
+        if not self._attempts.conclude(attempt, outcome.how, outcome.value):
+            raise Detached("its lease had run out")
+        for remove in remains:
+            try:
+                remove()
+            except DockbusError as error:
+                log.warning("job %s: what it has left stays for now: %s", attempt.job, error)
+
+    def _tell(self, attempt: Attempt, outcome: Outcome) -> None:
+        if outcome.how == "retry":
+            log.info("job %s: another attempt in %.1f s", attempt.job, outcome.pause)
+        elif outcome.how == "back":
+            log.info("job %s: handed back to its queue", attempt.job)
+        else:
+            log.info("job %s: %s", attempt.job, outcome.how)
 
     # -- signs of life ---------------------------------------------------------------------
 
-    def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:  # noqa: ARG002
-        """Seconds until a running job without a further sign of life counts as orphaned."""
-        return round(self._heartbeat)
-
     def beat(self) -> None:
-        """Give a sign of life for the worker and for every job it runs."""
+        """Give a sign of life for the worker and for every job it runs, and learn which of them have to stop."""
         running = list(self._running.values())
-        self.heartbeat(self.worker_ttl)
-        worker_registration.register(self)  # again, for a Redis that has forgotten it
-        self.set_state(WorkerStatus.BUSY if running else WorkerStatus.IDLE)
-        for job, execution in running:
-            self.maintain_heartbeats(job, execution)
+        if running:
+            self._attempts.pulse(self.serves, running)
+        if not self.connection.exists(self.key):  # the first time, or Redis has forgotten it
+            self._register()
+        with self.connection.pipeline() as pipe:
+            self.heartbeat(self.worker_ttl, pipeline=pipe)
+            self.set_state(WorkerStatus.BUSY if self._running else WorkerStatus.IDLE, pipe)
+            pipe.execute()
+        now = time.monotonic()
+        if now - self._beaten > self._lease / 2:
+            # Redis was away, so leases have run out whose workers live: let them renew them first.
+            self._trusted = now + self._lease
+        self._beaten = now
 
     def maintain(self) -> None:
-        """Queue what is due, and return orphaned jobs to their queue; one process at a time does this for a queue."""
-        lock = self.connection.lock(
-            f"dockbus:maintenance:{self.queue.name}", timeout=60, blocking=False
-        )
-        if not lock.acquire():
-            return
-        try:
-            self._bus.job_store.promote_due(self.queue.name)
-            self._bus.job_store.sweep()
-            clean_registries(self.queue, [self._abandoned])
-            self.queue.intermediate_queue.cleanup(self, self.queue)
-        finally:
-            lock.release()
+        """Queue what is due, and return orphaned jobs to their queue. Any number of workers may do so at once."""
+        self._attempts.due(self.serves)
+        now = time.monotonic()
+        if now >= self._trusted and now - self._beaten < self._lease / 2:
+            for job in self._attempts.reap(self.serves):
+                log.warning("job %s: its worker is gone; queued again", job)
 
-    def _abandoned(self, job: Job, *_: object) -> None:
-        """An orphan whose attempts are used up goes to a worker once more, which clears away what it left."""
-        if not job.retries_left:
-            job.retries_left = 1
-            self.connection.hset(job.key, "lost", "1")
+    def mend(self) -> None:
+        """Look at some jobs for what no transition of ours could have left."""
+        for job in self._attempts.mend():
+            log.warning("job %s was queued but in no queue; queued again", job)
 
-    # -- one job ---------------------------------------------------------------------------
+    def leave(self) -> None:
+        """Say that this worker is no more."""
+        self.register_death()  # type: ignore[no-untyped-call]
 
-    def _carry_out(self, raw: dict[str, Any]) -> dict[str, Any]:
-        """What RQ calls for every kind: make the context, call the handler, return its result as JSON values."""
-        job = cast("SignedJob", get_current_job())
-        job_id = JobId(job.id)
-        attempt = self.connection.hincrby(job.key, "attempts", 1)
-        spec = parse_spec(json.dumps(raw))
-        ctx = JobContext(
-            job=job_id,
-            engine=self._engine,
-            settings=self._bus.settings,
-            log=self._bus.log(job_id),
-            timeout=float(job.timeout or 1),
-            last_attempt=not job.retries_left,
-            stopped=lambda: self._why_stop(job),
-            is_active=self._is_active,
-            leaving=self.leaving,
-        )
-        log.info("job %s: %s begins (attempt %d)", job_id, spec.kind.value, attempt)
-        self._bus.publish_state(job_id, JobState.STARTED, spec, attempt=attempt, worker=self.name)
-        try:
-            result = HANDLERS[spec.kind](spec, ctx)
-        except HandBack:
-            raise
-        except Exception as error:
-            ctx.log(str(Failure.of(error)))
-            raise
-        finally:
-            ctx.flush()
-        return result.model_dump(mode="json")
-
-    def _why_stop(self, job: SignedJob) -> DockbusError | None:
-        if self._is_canceled(job):
-            return JobCanceled(job.id)
-        return WorkerLost(job.id) if "lost" in job.extra else None
-
-    def _is_canceled(self, job: Job) -> bool:
-        return bool(self.connection.exists(cancel_key(JobId(job.id))))
-
-    def _is_active(self, job_id: str) -> bool:
-        try:
-            return not self._bus.job(job_id).state.ended
-        except DockbusError:
-            return False
-
-    # -- its end ---------------------------------------------------------------------------
-
-    def handle_job_success(
-        self, job: Job, queue: Queue, started_job_registry: StartedJobRegistry, execution: Execution
-    ) -> None:
-        """Record the result, as RQ does, then tell."""
-        super().handle_job_success(job, queue, started_job_registry, execution)
-        self._ended(job, JobState.SUCCEEDED)
-
-    def _finalize_failure(
-        self, job: Job, queue: Queue, execution: Execution, exc_info: ExcInfo
-    ) -> None:
-        """Decide what an exception means: back to the queue, canceled, another attempt later, or failed."""
-        error = cast("BaseException", exc_info[1])
-        if isinstance(error, HandBack):
-            self._hand_back(job, execution)
-        elif isinstance(error, JobCanceled):
-            self._cancel(job, execution)
-        else:
-            failure = Failure.of(error)
-            self._bus.job_store.remember_failure(JobId(job.id), failure)
-            if isinstance(error, DockbusError) and not error.retryable:
-                job.retries_left = 0
-            pause = 0
-            if job.retries_left:
-                tried = ATTEMPTS - job.retries_left
-                pause = round(BACKOFF * 3 ** (tried - 1) * random.uniform(1.0, 1.5))  # noqa: S311
-                job.retry_intervals = [pause]
-            super()._finalize_failure(job, queue, execution, exc_info)
-            if job.get_status(refresh=False) == JobStatus.FAILED:
-                self._ended(job, JobState.FAILED, failure)
-            else:
-                log.info("job %s: another attempt in about %d s", job.id, pause)
-                self._bus.publish_state(JobId(job.id), JobState.SCHEDULED, error=failure.code)
-                if self._is_canceled(job):  # asked for while the attempt was failing: no pause then
-                    self._bus.job_store.promote(self.queue.name, JobId(job.id))
-
-    def handle_exception(self, job: Job, *exc_info: Any) -> None:  # noqa: ANN401
-        """Log why a job failed: one line for what users meet, the traceback for what is our fault."""
-        error = exc_info[1]
-        if isinstance(error, DockbusError):
-            log.warning("job %s: %s", job.id, error)
-        else:
-            log.error("job %s: a bug in dockbus", job.id, exc_info=error)
-
-    def _hand_back(self, job: Job, execution: Execution) -> None:
-        """Put a running job back to the front of its queue; the attempt does not count."""
-        with self.connection.pipeline() as pipe:
-            self.cleanup_execution(job, pipeline=pipe, execution=execution)
-            job.set_status(JobStatus.QUEUED, pipeline=pipe)
-            pipe.lpush(self.queue.key, job.id)
-            pipe.execute()
-        log.info("job %s: handed back to queue %s", job.id, self.queue.name)
-
-    def _cancel(self, job: Job, execution: Execution) -> None:
-        with self.connection.pipeline() as pipe:
-            self.cleanup_execution(job, pipeline=pipe, execution=execution)
-            job.set_status(JobStatus.CANCELED, pipeline=pipe)
-            CanceledJobRegistry(job.origin, self.connection, job_class=self.job_class).add(
-                job, pipeline=pipe
-            )
-            job.ended_at = datetime.now(UTC)
-            job.save(pipeline=pipe, include_meta=False, include_result=False)
-            job.cleanup(self._bus.settings.bus.result_ttl, pipeline=pipe, remove_from_queue=False)
-            pipe.execute()
-        self._ended(job, JobState.CANCELED)
-
-    def _ended(self, job: Job, state: JobState, failure: Failure | None = None) -> None:
-        job_id = JobId(job.id)
-        kept = self._bus.settings.bus
-        self.connection.delete(cancel_key(job_id))  # a later job of the same key is another
-        self._bus.log(job_id).end(kept.failure_ttl if failure else kept.result_ttl)
-        self._bus.publish_state(job_id, state, error=failure.code if failure else "")
-        log.info("job %s: %s", job_id, state.value)
+    def _register(self) -> None:
+        self.register_birth()  # type: ignore[no-untyped-call]
+        uptime: int = self.connection.info("server")["uptime_in_seconds"]
+        if uptime < self._lease:  # as after an outage
+            self._trusted = time.monotonic() + self._lease

@@ -1,4 +1,4 @@
-"""What the API's own description says beyond what FastAPI finds out: problems, streamed models, the job request.
+"""What the API's own description says beyond what FastAPI finds out: problems, streamed models, request bodies.
 
 FastAPI describes only models that it reads or writes itself. Those that are not go into the components here,
 where routes point at them.
@@ -15,10 +15,11 @@ from pydantic.json_schema import models_json_schema
 from dockbus.errors import DockbusError
 from dockbus.events import Event
 from dockbus.joblog import LogLine, Progress
-from dockbus_producer.api.job_request import EXAMPLES, JobRequest
+from dockbus_producer.api.job_request import BatchRequest, JobRequest, ReplayRequest
 from dockbus_producer.api.problems import MEDIA_TYPE, STATUS, Problem
 
 _SCHEMAS = "#/components/schemas/{model}"
+_UNSEEN = (JobRequest, BatchRequest, ReplayRequest, Problem, Event, LogLine, Progress)
 
 
 class DescribedApp(FastAPI):
@@ -28,7 +29,7 @@ class DescribedApp(FastAPI):
         """The OpenAPI document."""
         document = super().openapi()
         _, found = models_json_schema(
-            [(model, "validation") for model in (JobRequest, Problem, Event, LogLine, Progress)],
+            [(model, "validation") for model in _UNSEEN],
             ref_template=_SCHEMAS,
         )
         document["components"]["schemas"].update(found["$defs"])
@@ -54,10 +55,12 @@ def streams(*models: type[BaseModel]) -> dict[str, Any]:
     return {"responses": {"200": {"content": {"text/event-stream": item}}}}
 
 
-def takes_job() -> dict[str, Any]:
-    """Description of a route that reads a job request."""
-    content = _schema(JobRequest) | {"examples": EXAMPLES}
-    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+def takes(
+    model: type[BaseModel], examples: dict[str, dict[str, Any]], *, required: bool = True
+) -> dict[str, Any]:
+    """Description of a route that reads its body itself."""
+    content = _schema(model) | {"examples": examples}
+    return {"requestBody": {"required": required, "content": {"application/json": content}}}
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from dockbus.errors import (
     InvalidSpec,
     JobNotCancelable,
     JobNotFound,
+    JobNotReplayable,
+    JobRefused,
     KeyConflict,
     RedisUnavailable,
     Unauthorized,
@@ -48,6 +50,8 @@ STATUS: dict[type[DockbusError], int] = {
     Unauthorized: 401,
     JobNotFound: 404,
     JobNotCancelable: 409,
+    JobNotReplayable: 409,
+    JobRefused: 409,
     KeyConflict: 409,
     BodyTooLarge: 413,
     InvalidRequest: 422,
@@ -92,7 +96,7 @@ def problem(request: Request, error: Exception) -> Problem:
             instance=path,
         )
     if isinstance(error, RequestValidationError):
-        wrong = (f"{item['loc'][-1]}: {item['msg']}" for item in error.errors())
+        wrong = (f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in error.errors())
         error = InvalidRequest("; ".join(wrong))
     elif not isinstance(error, DockbusError):
         error = Bug()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import deque
 from contextlib import closing
 from fnmatch import fnmatchcase
 from typing import Annotated
@@ -15,24 +16,39 @@ from dockbus import doctor as checkup
 from dockbus.bus import Bus
 from dockbus.cli import output
 from dockbus.cli.options import Follow, JobArgument, Json
+from dockbus.records import JobState
 from dockbus.settings import Settings
 
 
 def jobs(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")] = 20,
+    state: Annotated[
+        list[JobState] | None,
+        typer.Option("--state", "-s", help="Only those in this state; may be repeated."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the newest jobs, newest first."""
     with Bus.connect() as bus:
-        found = bus.jobs(limit=limit)
+        found = bus.jobs(limit=limit, states=state or ())
     output.document(found) if as_json else output.jobs(found)
 
 
+LAST = 10
+"""Lines of its log that are shown of a job that failed."""
+
+
 def job(job_id: JobArgument, as_json: Json = False) -> None:
-    """Show everything about one job."""
+    """Show everything about one job; of one that failed, the last lines of its log too."""
     with Bus.connect() as bus:
-        found = bus.job(job_id).refresh()
-    output.document(found) if as_json else output.job(found)
+        handle = bus.job(job_id)
+        found = handle.refresh()
+        if as_json:
+            output.document(found)
+            return
+        failed = found.state in (JobState.FAILED, JobState.DEAD)
+        log = deque(handle.logs(), maxlen=LAST) if failed else ()
+    output.job(found, log)
 
 
 def logs(job_id: JobArgument, follow: Follow = False, as_json: Json = False) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from dockbus.cli import look, output, submit
+from dockbus.cli import look, order, output, submit
 from dockbus.cli.options import JSON
 from dockbus.cli.up import up
 from dockbus.errors import DockbusError, MissingExtra
@@ -25,13 +26,23 @@ CONTRIBUTED = {
     "api": "Serve the HTTP API.",
     "metrics": "Serve the metrics of this Engine's containers to Prometheus.",
     "rules": "Check a rule file without running anything.",
+    "schedule": "Put jobs on the bus at their times.",
+    "schedules": "Check a schedule file without running anything.",
     "watch": "Publish this Engine's events and run the rules on them.",
     "worker": "Carry out the jobs of one kind.",
 }
 """What `dockbus --help` says of commands that it does not import."""
 
-PANELS = {
-    "Put a job on the bus": (submit.run, submit.pull, submit.build, submit.scan, submit.cleanup),
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Put jobs on the bus": (
+        submit.run,
+        submit.pull,
+        submit.build,
+        submit.scan,
+        submit.cleanup,
+        order.enqueue,
+        order.replay,
+    ),
     "Look": (look.jobs, look.job, look.logs, look.cancel, look.events, look.queues, look.doctor),
     "Run the bus": (up,),
 }

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
+from pydantic import JsonValue
+from pydantic_core import from_json
 
 from dockbus.units import parse_span
 
@@ -35,6 +37,15 @@ def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
             raise typer.BadParameter(f"{text!r} is not KEY=VALUE", param_hint=option)
         found[name] = value
     return found
+
+
+def json_or_text(text: str) -> JsonValue:
+    """What a text says as JSON where it is JSON, else the text itself."""
+    try:
+        value: JsonValue = from_json(text, allow_inf_nan=False)
+    except ValueError:
+        return text
+    return value
 
 
 def labels(texts: Iterable[str]) -> dict[str, str]:

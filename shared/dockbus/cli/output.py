@@ -21,6 +21,7 @@ from rich.text import Text
 from dockbus.doctor import Check, Level, Setting
 from dockbus.errors import DockbusError
 from dockbus.events import StoredEvent
+from dockbus.joblog import LogLine
 from dockbus.jobs import (
     Build,
     BuildResult,
@@ -45,6 +46,7 @@ _STATE = {
     JobState.STARTED: "blue",
     JobState.SUCCEEDED: "green",
     JobState.FAILED: "red",
+    JobState.DEAD: "bold red",
     JobState.CANCELED: "yellow",
 }
 _SEVERITY = {Severity.CRITICAL: "bold red", Severity.HIGH: "red", Severity.MEDIUM: "yellow"}
@@ -113,42 +115,51 @@ def jobs(records: Sequence[JobRecord]) -> None:
     )
 
 
-def job(record: JobRecord) -> None:
-    """Everything about one job."""
+def job(record: JobRecord, log: Iterable[LogLine] = ()) -> None:
+    """Everything about one job; `log`: the lines of its log that are worth showing."""
     fields: dict[str, Cell] = {
         "id": record.id,
         "kind": record.kind,
         "state": _state(record.state),
         "queue": record.queue,
         "created": _time(record.created),
+        "due": _time(record.due),
         "started": _time(record.started),
         "ended": _time(record.ended),
         "duration": _duration(record, datetime.now(UTC)),
         "attempts": record.attempts,
         "worker": record.worker,
+        "engine": record.engine,
     }
     if record.spec:
         fields |= _dotted("spec", record.spec, exclude={"kind"})
+    if record.terms:
+        fields |= _dotted("terms", record.terms, exclude={"spec"})
     if record.error:
-        fields |= _dotted("error", record.error)
+        fields |= _dotted("error", record.error, exclude={"traceback"})
     if record.result:
         fields |= _dotted("result", record.result, exclude={"kind", "vulnerabilities", "items"})
     _fields(fields)
     if isinstance(record.result, ScanResult | CleanupResult):
         line("")
         result(record.result)
+    if record.error and record.error.traceback:
+        _section("traceback", record.error.traceback)
+    if text := "\n".join(entry.text for entry in log):
+        _section("end of the log", text)
 
 
 def queues(records: Iterable[QueueRecord]) -> None:
     """A table of queues."""
     _table(
-        ("QUEUE", ">QUEUED", ">STARTED", ">SCHEDULED", ">FAILED", ">WORKERS"),
+        ("QUEUE", ">QUEUED", ">STARTED", ">SCHEDULED", ">WAITING", ">FAILED", ">WORKERS"),
         (
             (
                 queue.name,
                 queue.queued,
                 queue.started,
                 queue.scheduled,
+                queue.waiting,
                 queue.failed,
                 Text("0", style="yellow") if queue.queued and not queue.workers else queue.workers,
             )
@@ -294,6 +305,13 @@ def _fields(fields: dict[str, Cell]) -> None:
         if value not in (None, ""):
             grid.add_row(name, _cell(value))
     console().print(grid)
+
+
+def _section(title: str, text: str) -> None:
+    """Lines under a title, never cut."""
+    line("")
+    line(Text(title, style="bold"))
+    line(text.rstrip("\n"))
 
 
 def _dotted(group: str, model: BaseModel, exclude: set[str] | None = None) -> dict[str, Cell]:

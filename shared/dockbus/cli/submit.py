@@ -1,123 +1,21 @@
-"""The commands that put a job on the bus: each turns its options into a spec, `submits` does the rest.
-
-Exit codes: that of the container for `run`, 2 for an image whose scan failed its verdict, 1 where the
-job or dockbus failed, 130 after Ctrl-C.
-"""
+"""The commands that put a job on the bus: each turns its options into a spec, `submits` does the rest."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import inspect
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
 
-from dockbus.bus import Bus, JobHandle
-from dockbus.cli import output
-from dockbus.cli.options import Image, Json, Labels, labels, pairs, seconds
-from dockbus.errors import InvalidSpec, JobNotCancelable
-from dockbus.jobs import (
-    Build,
-    Cleanup,
-    Pull,
-    Result,
-    Run,
-    RunResult,
-    Scan,
-    ScanResult,
-    Severity,
-    Spec,
-    explain,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """How a job is sent and followed; every field is an option of every command here."""
-
-    detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Print the job's ID and do not wait.")
-    ] = False
-    key: Annotated[
-        str | None,
-        typer.Option(help="Idempotency key: same key and same job give the first one back."),
-    ] = None
-    engine: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The one Engine it must run on.")
-    ] = None
-    high: Annotated[bool, typer.Option("--high", help="Go before all that is queued now.")] = False
-    timeout: Annotated[
-        float | None,
-        typer.Option(
-            parser=seconds, metavar="TIME", help="Longest an attempt may take: 90s, 1h30m."
-        ),
-    ] = None
-    as_json: Json = False
-
-    def send(self, spec: Spec) -> None:
-        """Put the job on the bus and follow it to its end."""
-        with Bus.connect() as bus:
-            job = bus.enqueue(
-                spec,
-                key=self.key,
-                engine=self.engine,
-                priority="high" if self.high else "normal",
-                timeout=self.timeout,
-            )
-            if not self.detach:
-                self._follow(bus, job)
-            elif self.as_json:
-                output.document(job.refresh())
-            else:
-                output.line(job.id)
-
-    def _follow(self, bus: Bus, job: JobHandle) -> None:
-        from dockbus.cli.stream import Screen  # noqa: PLC0415  only those who wait pay for the bars
-
-        try:
-            output.note(f"job {job.id}")
-            note_if_unserved(bus, job)
-            with contextlib.closing(Screen(sys.stderr if self.as_json else sys.stdout)) as screen:
-                for entry in job.follow():
-                    screen.show(entry)
-            result = job.wait()
-        except KeyboardInterrupt:
-            with contextlib.suppress(JobNotCancelable):
-                job.cancel()
-                output.note(f"canceled job {job.id}")
-            raise typer.Exit(130) from None
-        finally:
-            if self.as_json:
-                output.document(job.refresh())
-        if not self.as_json:
-            output.result(result)
-        raise typer.Exit(exit_code(result))
-
-
-def note_if_unserved(bus: Bus, job: JobHandle) -> None:
-    """Say so when nobody is there to take the job; whoever waits would otherwise wonder."""
-    queue = job.refresh().queue
-    if not any(found.workers for found in bus.queues() if found.name == queue):
-        kind, _, engine = queue.partition("@")
-        start = f"{f'DOCKBUS_ENGINE_NAME={engine} ' if engine else ''}dockbus worker {kind}"
-        output.note(f"no worker serves queue {queue} yet; the job waits. Start one: {start}")
-
-
-def exit_code(result: Result) -> int:
-    """What the command returns for a job that succeeded."""
-    match result:
-        case RunResult():
-            return result.exit_code
-        case ScanResult(verdict="failed"):
-            return 2
-        case _:
-            return 0
+from dockbus.cli.delivery import Delivery
+from dockbus.cli.options import Image, Labels, labels, pairs, seconds
+from dockbus.errors import InvalidSpec
+from dockbus.jobs import Build, Cleanup, Pull, Run, Scan, Severity, Spec, explain
 
 
 def submits(make: Callable[..., Spec]) -> Callable[..., None]:

@@ -13,10 +13,12 @@ from pydantic_core import ErrorDetails
 
 from dockbus.errors import InvalidSpec, near_miss
 from dockbus.jobs.base import (
+    LABEL_BUS,
     LABEL_JOB,
     LABEL_KEEP,
     LABEL_MANAGED,
-    LABEL_SPEC,
+    LABEL_ORDER,
+    LABEL_REMOVE,
     Kind,
     ResultModel,
     SpecModel,
@@ -26,6 +28,7 @@ from dockbus.jobs.cleanup import Cleanup, CleanupItem, CleanupResult
 from dockbus.jobs.pull import Pull, PullResult
 from dockbus.jobs.run import Run, RunResult
 from dockbus.jobs.scan import Scan, ScanResult, Severity, Vulnerability
+from dockbus.retries import RetryPolicy
 
 Spec = Annotated[Pull | Build | Run | Scan | Cleanup, Field(discriminator="kind")]
 Result = Annotated[
@@ -41,14 +44,16 @@ class KindInfo:
     result: type[ResultModel]
     timeout: int
     """Seconds one attempt may take where the caller names no timeout."""
+    retry: RetryPolicy
+    """What holds where the caller names no policy."""
 
 
 KINDS: dict[Kind, KindInfo] = {
-    Kind.PULL: KindInfo(Pull, PullResult, 900),
-    Kind.BUILD: KindInfo(Build, BuildResult, 3600),
-    Kind.RUN: KindInfo(Run, RunResult, 3600),
-    Kind.SCAN: KindInfo(Scan, ScanResult, 900),
-    Kind.CLEANUP: KindInfo(Cleanup, CleanupResult, 600),
+    Kind.PULL: KindInfo(Pull, PullResult, 900, RetryPolicy(base=4.0)),
+    Kind.BUILD: KindInfo(Build, BuildResult, 3600, RetryPolicy(base=4.0)),
+    Kind.RUN: KindInfo(Run, RunResult, 3600, RetryPolicy(base=2.0)),
+    Kind.SCAN: KindInfo(Scan, ScanResult, 900, RetryPolicy(base=4.0)),
+    Kind.CLEANUP: KindInfo(Cleanup, CleanupResult, 600, RetryPolicy(base=2.0)),
 }
 
 _spec: TypeAdapter[Spec] = TypeAdapter(Spec)
@@ -98,10 +103,12 @@ def _explain(item: ErrorDetails) -> str:
 
 __all__ = [
     "KINDS",
+    "LABEL_BUS",
     "LABEL_JOB",
     "LABEL_KEEP",
     "LABEL_MANAGED",
-    "LABEL_SPEC",
+    "LABEL_ORDER",
+    "LABEL_REMOVE",
     "Build",
     "BuildResult",
     "Cleanup",

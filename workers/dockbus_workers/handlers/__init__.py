@@ -14,7 +14,7 @@ from dockbus_workers.context import JobContext
 from dockbus_workers.handlers.build import build
 from dockbus_workers.handlers.cleanup import cleanup
 from dockbus_workers.handlers.pull import pull
-from dockbus_workers.handlers.run import run
+from dockbus_workers.handlers.run import clear, run
 from dockbus_workers.handlers.scan import scan
 
 HANDLERS: dict[Kind, Callable[[Any, JobContext], ResultModel]] = {
@@ -24,3 +24,6 @@ HANDLERS: dict[Kind, Callable[[Any, JobContext], ResultModel]] = {
     Kind.SCAN: scan,
     Kind.CLEANUP: cleanup,
 }
+
+CLEARING: dict[Kind, Callable[[JobContext], None]] = {Kind.RUN: clear}
+"""For the kinds that leave something: how to remove it, by whoever finds the job concluded."""

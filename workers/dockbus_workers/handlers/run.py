@@ -12,8 +12,16 @@ from functools import partial
 from dockbus.engine import Container, ContainerSpec, EngineConflict, EngineTimeout, ImageNotFound
 from dockbus.engine.views import parse_time
 from dockbus.errors import DockbusError
-from dockbus.jobs import LABEL_JOB, LABEL_MANAGED, LABEL_SPEC, Run, RunResult
-from dockbus_workers.context import HandBack, JobContext
+from dockbus.jobs import (
+    LABEL_BUS,
+    LABEL_JOB,
+    LABEL_MANAGED,
+    LABEL_ORDER,
+    LABEL_REMOVE,
+    Run,
+    RunResult,
+)
+from dockbus_workers.context import Detached, JobContext
 from dockbus_workers.handlers.pull import fetch
 
 
@@ -28,18 +36,20 @@ def run(spec: Run, ctx: JobContext) -> RunResult:
     try:
         ctx.check()
         if container.state == "created":
+            ctx.hold()
             ctx.engine.containers.start(container.id)
         _follow(container.id, ctx, seen=ctx.last_stamp() if adopted else "")
         ended = ctx.engine.containers.get(container.id)
-    except HandBack:
+    except Detached:
         raise  # it runs on and is adopted
     except Exception as error:
         if ctx.last_attempt or (isinstance(error, DockbusError) and not error.retryable):
+            ctx.hold()
             ctx.engine.containers.stop(container.id, timeout=spec.stop_timeout)
-            ctx.engine.containers.remove(container.id)
+            ctx.remains.append(partial(clear, ctx))
         raise
     if spec.remove:
-        ctx.engine.containers.remove(container.id)
+        ctx.remains.append(partial(clear, ctx))
     return RunResult(
         exit_code=ended.exit_code,
         oom_killed=ended.oom_killed,
@@ -51,13 +61,25 @@ def run(spec: Run, ctx: JobContext) -> RunResult:
     )
 
 
+def clear(ctx: JobContext) -> None:
+    """Remove the stopped container of a job, where it is still there."""
+    there = ctx.engine.containers.find(_name(ctx))
+    if there and there.labels.get(LABEL_ORDER) == ctx.seal:
+        ctx.engine.containers.remove(there.id)
+
+
+def _name(ctx: JobContext) -> str:
+    return f"dockbus-{ctx.job}"
+
+
 def _make_or_adopt(spec: Run, ctx: JobContext) -> tuple[Container, bool]:
     """This job's container, and whether an earlier attempt had made it."""
-    name = f"dockbus-{ctx.job}"
+    name = _name(ctx)
     if there := ctx.engine.containers.find(name):
-        return _adopt(there, spec, ctx), True
+        return _adopt(there, ctx), True
     ctx.check()
     _ensure_image(spec, ctx)
+    ctx.hold(here=True)
     wanted = ContainerSpec(
         name=name,
         image=spec.image,
@@ -73,26 +95,25 @@ def _make_or_adopt(spec: Run, ctx: JobContext) -> tuple[Container, bool]:
         labels={
             **spec.labels,
             LABEL_MANAGED: "true",
+            LABEL_BUS: ctx.bus_name,
             LABEL_JOB: ctx.job,
-            LABEL_SPEC: spec.digest(),
+            LABEL_ORDER: ctx.seal,
+            LABEL_REMOVE: str(spec.remove).lower(),
         },
     )
     try:
         return ctx.engine.containers.get(ctx.engine.containers.create(wanted)), False
     except EngineConflict:  # made between the look and the call
-        return _adopt(ctx.engine.containers.get(name), spec, ctx), True
+        return _adopt(ctx.engine.containers.get(name), ctx), True
 
 
-def _adopt(container: Container, spec: Run, ctx: JobContext) -> Container:
+def _adopt(container: Container, ctx: JobContext) -> Container:
     """The container of an earlier attempt, if it is one.
 
     Raises:
         EngineConflict: it is somebody else's.
     """
-    if (container.labels.get(LABEL_JOB), container.labels.get(LABEL_SPEC)) != (
-        ctx.job,
-        spec.digest(),
-    ):
+    if (container.labels.get(LABEL_JOB), container.labels.get(LABEL_ORDER)) != (ctx.job, ctx.seal):
         raise EngineConflict(
             f"a container named {container.name} is there and was not made by this job; remove it"
         )

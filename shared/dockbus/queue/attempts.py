@@ -1,0 +1,190 @@
+"""Attempts at jobs, as a worker makes them. A job's token counts its attempts: only the newest may change anything.
+
+An attempt is a lease. Its worker renews it while the job runs; where it is not renewed, the job goes back
+to its queue and its next attempt has another token. Whatever the first one still has to say, if it lives
+after all, is not heard any more.
+"""
+
+# redis-py's own annotations are partial.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast, get_args
+
+from redis import Redis
+
+from dockbus.errors import JobError
+from dockbus.ids import JobId
+from dockbus.joblog import LogLine, Progress, encode
+from dockbus.orders import Order
+from dockbus.queue.keys import queue_key
+from dockbus.queue.scripts import Argument, Scripts
+from dockbus.queue.store import decoded
+from dockbus.settings import BusSettings
+from dockbus.signing import admit
+
+End = Literal["succeeded", "failed", "dead", "canceled"]
+"""How an attempt ends its job."""
+Verdict = Literal["go-on", "cancel", "lost", "superseded"]
+
+
+@dataclass
+class Attempt:
+    """One attempt at one job."""
+
+    job: JobId
+    token: str
+    queue: str
+    number: int
+    """1 for the job's first."""
+    order: Order | JobError
+    """What to do, or why it must not be done."""
+    seal: str
+    """The beginning of the job's signature, which no other order has."""
+    verdict: Verdict = "go-on"
+    """What the bus last said of it."""
+    concluded: tuple[End, str] | None = None
+    """How an earlier attempt had ended, and with what, when its worker died clearing away what it left."""
+    batch: int = field(default=0, repr=False)
+    """How many batches of log lines it has written."""
+
+
+class Attempts:
+    """What workers ask of Redis. Every call is one script, and may be repeated when its answer was lost."""
+
+    def __init__(
+        self, redis: Redis, keys: Sequence[bytes], kept: BusSettings, *, lease: float
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._kept = kept
+        self._lease = lease
+        self._scripts = Scripts(redis, keep=kept.events)
+
+    def wait(self, queue: str, seconds: float) -> None:
+        """Wait until the queue has something, `seconds` at most. It takes nothing: its head is moved to its head."""
+        self._redis.blmove(queue_key(queue), queue_key(queue), seconds, "LEFT", "LEFT")  # type: ignore[arg-type]
+
+    def take(
+        self, queue: str, *, engine: str, worker: str, most: int
+    ) -> tuple[list[Attempt], list[JobId]]:
+        """Begin attempts at the next jobs of a queue; also tells which entries were dropped, since they are no queued jobs.
+
+        Once this returns, or the worker has died before it could, each of the jobs is leased to the worker.
+        """
+        answer: list[Any] = self._scripts.run("take", queue, engine, worker, self._lease, most)
+        begun: list[Attempt] = []
+        dropped: list[JobId] = []
+        for raw_id, token, pairs in zip(answer[::3], answer[1::3], answer[2::3], strict=True):
+            job = JobId(raw_id.decode("utf-8", "replace"))
+            if not token:
+                dropped.append(job)
+                continue
+            fields = decoded(dict(zip(pairs[::2], pairs[1::2], strict=True)))
+            order: Order | JobError
+            try:
+                order = admit(self._keys, job, fields)
+            except JobError as refusal:
+                order = refusal
+            begun.append(
+                Attempt(
+                    job=job,
+                    token=token.decode(),
+                    queue=queue,
+                    number=int(fields["attempts"]),
+                    order=order,
+                    seal=fields.get("sig", b"")[:16].decode("ascii", "replace"),
+                    verdict="lost"
+                    if "lost" in fields
+                    else "cancel"
+                    if "cancel" in fields
+                    else "go-on",
+                    concluded=_concluded(fields),
+                )
+            )
+        return begun, dropped
+
+    def pulse(self, queue: str, attempts: Sequence[Attempt]) -> None:
+        """Renew the leases of running attempts, and note on each what the bus says of it."""
+        pairs = [part for attempt in attempts for part in (attempt.job, attempt.token)]
+        for attempt, verdict in zip(
+            attempts, self._scripts.run("pulse", queue, self._lease, *pairs), strict=True
+        ):
+            attempt.verdict = verdict.decode()
+
+    def claim(self, attempt: Attempt, *, engine: str = "") -> bool:
+        """Whether the attempt is still its job's. With `engine`, further ones are made there only."""
+        return self._heard(attempt, self._scripts.run("claim", attempt.job, attempt.token, engine))
+
+    def log(self, attempt: Attempt, entries: Sequence[LogLine | Progress]) -> bool:
+        """Append to the job's log; False where the attempt is superseded."""
+        sent: list[Argument] = []
+        for entry in entries:
+            pairs = [part for pair in encode(entry).items() for part in pair]
+            sent += [len(pairs), *pairs]
+        attempt.batch += 1
+        answer = self._scripts.run(
+            "log", attempt.job, attempt.token, attempt.batch, self._kept.log_lines, *sent
+        )
+        return self._heard(attempt, answer)
+
+    def conclude(self, attempt: Attempt, how: End, value: str) -> bool:
+        """Note how the attempt is going to end, before anything it made is removed; False where it is superseded."""
+        return self._heard(
+            attempt, self._scripts.run("conclude", attempt.job, attempt.token, how, value)
+        )
+
+    def settle(
+        self,
+        attempt: Attempt,
+        how: End | Literal["retry", "back"],
+        value: str = "",
+        *,
+        worker: str,
+        took: float,
+        idle: bool,
+        pause: float = 0.0,
+    ) -> bool:
+        """End the attempt, and with it perhaps its job; False where it is superseded.
+
+        Args:
+            attempt: which.
+            how: what becomes of the job; `back` puts it in front of its queue and does not count the attempt.
+            value: the JSON of the result, or of the failure.
+            worker: whose counters to add to.
+            took: seconds.
+            idle: whether the worker has nothing else to do.
+            pause: seconds before a `retry`.
+        """
+        sent = (attempt.job, attempt.token, how, value, worker, took, "1" if idle else "", pause)
+        return self._heard(attempt, self._scripts.run("settle", *sent))
+
+    def due(self, queue: str) -> int:
+        """Queue the scheduled jobs whose time has come; how many."""
+        return int(self._scripts.run("due", queue))
+
+    def reap(self, queue: str) -> list[JobId]:
+        """Put the jobs whose lease has run out back on their queue; which."""
+        return [JobId(raw.decode()) for raw in self._scripts.run("reap", queue)]
+
+    def mend(self) -> list[JobId]:
+        """Forget some of the jobs that are no longer kept, and queue again some that have fallen out of their queue.
+
+        It looks at a hundred jobs picked at random; called now and then, it finds them all.
+        """
+        return [JobId(raw.decode("utf-8", "replace")) for raw in self._scripts.run("mend")]
+
+    def _heard(self, attempt: Attempt, answer: int) -> bool:
+        if not answer:
+            attempt.verdict = "superseded"
+        return bool(answer)
+
+
+def _concluded(fields: Mapping[str, bytes]) -> tuple[End, str] | None:
+    how = fields.get("how", b"").decode("utf-8", "replace")
+    if how not in get_args(End):
+        return None
+    return cast("End", how), fields.get("outcome", b"").decode("utf-8", "replace")

@@ -1,0 +1,175 @@
+-- What every script shares: where things are kept, and how a job enters and leaves a state.
+--
+-- A script is atomic: a job is never seen between two states, by nobody, whoever is killed when. The
+-- scripts name their keys themselves, so dockbus needs one Redis, not a cluster. Words between percent signs are filled in by
+-- dockbus.queue.scripts. ARGV[1] is always the caller's time, as RQ writes times; deadlines go by
+-- Redis' own clock, which all workers share.
+
+local NOW = ARGV[1]
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
+
+local function job_key(id) return '%RQ%:job:' .. id end
+local function queue_key(queue) return '%RQ%:queue:' .. queue end
+local function registry(name, queue) return '%RQ%:' .. name .. ':' .. queue end
+local function log_key(id) return '%LOG%' .. id end
+local function children_key(id) return 'dockbus:children:' .. id end
+local function holder_key(name) return 'dockbus:exclusive:' .. name end
+local function line_key(name) return 'dockbus:exclusive-line:' .. name end
+
+local function get(id, field) return redis.call('HGET', job_key(id), field) or '' end
+local function set(id, ...) redis.call('HSET', job_key(id), ...) end
+local function number(id, field) return tonumber(get(id, field)) or 0 end
+local function is_job(id)
+  return redis.call('TYPE', job_key(id)).ok == 'hash' and redis.call('HEXISTS', job_key(id), 'data') == 1
+end
+local function has_ended(id)
+  local status = get(id, 'status')
+  return status == 'finished' or status == 'failed' or status == 'canceled'
+end
+
+-- Publishes io.dockbus.job.STATE with what is known of the job and what is new.
+local function tell(id, state, more)
+  local sound, facts = pcall(cjson.decode, get(id, 'facts'))
+  if not sound or type(facts) ~= 'table' then facts = {} end
+  for name, value in pairs(more or {}) do facts[name] = value end
+  redis.call('XADD', '%EVENTS%', 'MAXLEN', '~', %KEEP%, '*', 'e', cjson.encode({
+    specversion = '1.0',
+    id = id .. '-' .. state .. '-' .. clock[1] .. '.' .. clock[2],
+    source = '/dockbus/jobs',
+    type = 'io.dockbus.job.' .. state,
+    subject = id,
+    time = NOW,
+    datacontenttype = 'application/json',
+    data = facts,
+  }))
+end
+
+-- Its queue: the one it was put on, or that of the Engine on which it has begun something.
+local function home(id)
+  local engine, origin = get(id, 'engine'), get(id, 'origin')
+  if engine == '' or string.find(origin, '@', 1, true) then return origin end
+  return origin .. '@' .. engine
+end
+
+local function push(id, front, reason)
+  local queue = home(id)
+  set(id, 'status', 'queued', 'origin', queue, 'enqueued_at', NOW)
+  redis.call('SADD', '%RQ%:queues', '%RQ%:queue:' .. queue)
+  redis.call(front and 'LPUSH' or 'RPUSH', queue_key(queue), id)
+  tell(id, 'queued', reason and {reason = reason})
+end
+
+local function schedule(id, due, more)
+  set(id, 'status', 'scheduled', 'due', due)
+  redis.call('ZADD', registry('scheduled', get(id, 'origin')), due, id)
+  tell(id, 'scheduled', more)
+end
+
+local function defer(id, more)
+  set(id, 'status', 'deferred')
+  redis.call('ZADD', registry('deferred', get(id, 'origin')), now, id)
+  tell(id, 'waiting', more)
+end
+
+-- Takes a job out of wherever it waits or runs. It begins with a write that a full Redis refuses (it does not
+-- refuse to remove things), so that a transition is refused whole.
+local function leave(id)
+  set(id, 'last_heartbeat', NOW)
+  local status, queue = get(id, 'status'), get(id, 'origin')
+  if status == 'queued' then
+    redis.call('LREM', queue_key(queue), 1, id)
+  elseif status == 'started' then
+    redis.call('ZREM', registry('wip', queue), id .. ':' .. get(id, 'token'))
+  elseif status == 'scheduled' then
+    redis.call('ZREM', registry('scheduled', queue), id)
+  elseif status == 'deferred' then
+    redis.call('ZREM', registry('deferred', queue), id)
+    redis.call('LREM', line_key(get(id, 'exclusive')), 1, id)
+  end
+end
+
+-- Queues a job that waits for no other job any more.
+local function ready(id)
+  if number(id, 'due') > now then schedule(id, get(id, 'due'))
+  else push(id, get(id, 'front') == '1') end
+end
+
+-- Whether this attempt is the job's own, and not one that was given up for dead.
+local function is_current(id, token)
+  return is_job(id) and get(id, 'status') == 'started' and get(id, 'token') == token
+end
+
+-- Hands what was one job's alone to the next in line for it.
+local function release(name, id)
+  if name == '' or redis.call('GET', holder_key(name)) ~= id then return end
+  redis.call('DEL', holder_key(name))
+  local heir = redis.call('LPOP', line_key(name))
+  while heir and get(heir, 'status') ~= 'deferred' do heir = redis.call('LPOP', line_key(name)) end
+  if heir then
+    redis.call('SET', holder_key(name), heir)
+    leave(heir)
+    push(heir, true)
+  end
+end
+
+-- The end of a log, which then takes only the memory that it needs: Redis sets 4 KB aside for a stream.
+local function close_log(id, ttl)
+  local log = log_key(id)
+  redis.call('XADD', log, '*', 'e', '1')
+  if redis.call('XLEN', log) <= 100 then
+    redis.call('RESTORE', log, ttl * 1000, redis.call('DUMP', log), 'REPLACE')
+  else
+    redis.call('EXPIRE', log, ttl)
+  end
+end
+
+-- What a job that has ended needs no more.
+local SPENT = {
+  'after', 'after_failure', 'cancel', 'due', 'exclusive', 'facts', 'failure_ttl', 'front', 'how', 'last_heartbeat',
+  'logged', 'lost', 'outcome', 'parents', 'result_ttl', 'retries_left', 'timeout', 'tries',
+}
+local ENDS = {succeeded = 'finished', failed = 'failed', dead = 'failed', canceled = 'canceled'}
+
+-- Ends a job, and with it the jobs that cannot go on without it; the others that waited for it go on.
+local function finish(first, state, value, error)
+  local ends = {{id = first, state = state, value = value, error = error}}
+  while #ends > 0 do
+    local it = table.remove(ends)
+    local id, status = it.id, ENDS[it.state]
+    if has_ended(id) then break end -- a child of two parents that end here
+    local queue, name = get(id, 'origin'), get(id, 'exclusive')
+    local ttl = tonumber(get(id, status == 'failed' and 'failure_ttl' or 'result_ttl')) or 86400
+    leave(id)
+    set(id, 'status', status, 'ended_at', NOW)
+    if it.value then set(id, 'value', it.value) end
+    if it.error then set(id, 'error', it.error) end
+    if it.state == 'dead' then set(id, 'dead', '1') end
+    redis.call('EXPIRE', job_key(id), ttl)
+    redis.call('ZADD', registry(status, queue), now + ttl, id)
+    pcall(close_log, id, ttl)
+    local sound, failure = pcall(cjson.decode, it.error or 'null')
+    tell(id, it.state, sound and type(failure) == 'table' and {error = failure.code} or nil)
+    release(name, id)
+    redis.call('HDEL', job_key(id), unpack(SPENT))
+    for _, child in ipairs(redis.call('SMEMBERS', children_key(id))) do
+      local policy = get(child, 'after_failure')
+      if get(child, 'status') ~= 'deferred' then -- canceled meanwhile
+      elseif it.state == 'succeeded' or policy == 'run' then
+        local left = number(child, 'parents') - 1
+        set(child, 'parents', left)
+        if left <= 0 then
+          leave(child)
+          ready(child)
+        end
+      else
+        table.insert(ends, {
+          id = child,
+          state = policy == 'skip' and 'canceled' or 'failed',
+          error = (string.gsub(%DEPENDENCY%, '{parent}', id)),
+        })
+      end
+    end
+    redis.call('DEL', children_key(id))
+  end
+end

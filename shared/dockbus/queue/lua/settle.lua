@@ -1,0 +1,39 @@
+-- Ends an attempt, once however often the call is repeated. Answers 1, or 0 where it is superseded.
+-- ARGV: time, ID, token, how, value, worker, seconds it took, whether the worker is idle now ('1')
+--   succeeded RESULT · failed FAILURE · dead FAILURE · canceled · retry FAILURE seconds · back
+
+local id, token, how, value = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local worker = '%RQ%:worker:' .. ARGV[6]
+if not is_current(id, token) then
+  return is_job(id) and get(id, 'settled') == token .. ' ' .. how and 1 or 0
+end
+set(id, 'settled', token .. ' ' .. how)
+if how == 'succeeded' then
+  redis.call('HDEL', job_key(id), 'error')
+  finish(id, how, value)
+elseif how == 'failed' or how == 'dead' then
+  finish(id, how, nil, value)
+elseif how == 'canceled' then
+  finish(id, how)
+else
+  leave(id)
+  if how == 'back' then
+    set(id, 'attempts', number(id, 'attempts') - 1)
+    push(id, true, 'handed-back')
+  else
+    set(id, 'error', value)
+    if get(id, 'cancel') ~= '' then push(id, true) -- asked for while the attempt was failing: no pause
+    else
+      local sound, failure = pcall(cjson.decode, value)
+      schedule(id, string.format('%.6f', now + tonumber(ARGV[9])),
+        {error = sound and type(failure) == 'table' and failure.code or ''})
+    end
+  end
+end
+if redis.call('EXISTS', worker) == 1 then
+  if how == 'succeeded' then redis.call('HINCRBY', worker, 'successful_job_count', 1)
+  elseif how ~= 'back' and how ~= 'canceled' then redis.call('HINCRBY', worker, 'failed_job_count', 1) end
+  redis.call('HINCRBYFLOAT', worker, 'total_working_time', ARGV[7])
+  if ARGV[8] == '1' then redis.call('HSET', worker, 'state', 'idle') end
+end
+return 1
