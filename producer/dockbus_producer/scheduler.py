@@ -86,7 +86,7 @@ _TRY = """
 local there = redis.call('HMGET', KEYS[1], 'tried', 'tried_at')
 local tried, slot = tonumber(there[1]), tonumber(ARGV[1])
 if tried and tried > slot then return false end
-if tried == slot then return there[2] end
+if tried == slot and tonumber(there[2]) then return there[2] end
 redis.call('HSET', KEYS[1], 'tried', ARGV[1], 'tried_at', ARGV[2])
 return ARGV[2]
 """
@@ -231,13 +231,11 @@ class Scheduler:
                 schedule.spec,
                 key=key(schedule, slot),
                 engine=schedule.engine,
-                
+                priority=schedule.priority,
                 timeout=schedule.timeout,
             )
-        except (
-            KeyConflict,
-            JobNotFound,
-        ):  # by one with another file, or it is just being forgotten
+        except (KeyConflict, JobNotFound):
+            # By one whose file says another job, or so long ago that the job is just being forgotten.
             log.debug("schedule %s: %s was fired before", name, shown)
         except InvalidSpec as error:
             if self._tell("failed", schedule, slot, error=error.detail):

@@ -1,10 +1,10 @@
 -- Puts a new job on the bus, whole or not at all. Answers new, exists, other-bus, or no-parent ID.
 -- ARGV: time, bus ID (empty: any), job ID, delay, parents (IDs, comma-separated), then field, value, …
 
-local id, delay = ARGV[3], tonumber(ARGV[4])
+local id, delay, parents = ARGV[3], tonumber(ARGV[4]), ARGV[5]
 if ARGV[2] ~= '' and redis.call('GET', '%BUS%') ~= ARGV[2] then return 'other-bus' end
 if is_job(id) then return 'exists' end
-for parent in string.gmatch(ARGV[5], '[^,]+') do
+for parent in string.gmatch(parents, '[^,]+') do
   if not is_job(parent) then return 'no-parent ' .. parent end
 end
 redis.call('DEL', job_key(id), log_key(id))
@@ -14,7 +14,7 @@ redis.call('SADD', '%RQ%:queues', '%RQ%:queue:' .. get(id, 'origin'))
 if delay > 0 then set(id, 'due', string.format('%.6f', now + delay)) end
 
 local waiting, doomed = 0, nil
-for parent in string.gmatch(ARGV[5], '[^,]+') do
+for parent in string.gmatch(parents, '[^,]+') do
   if not has_ended(parent) then
     if redis.call('SADD', children_key(parent), id) == 1 then waiting = waiting + 1 end
   elseif get(parent, 'status') ~= 'finished' and get(id, 'after_failure') ~= 'run' then

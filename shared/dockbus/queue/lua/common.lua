@@ -18,44 +18,49 @@ local function holder_key(name) return 'dockbus:exclusive:' .. name end
 local function line_key(name) return 'dockbus:exclusive-line:' .. name end
 
 local function get(id, field) return redis.call('HGET', job_key(id), field) or '' end
+local function get_all(id, ...)
+  local values = redis.call('HMGET', job_key(id), ...)
+  for i, value in ipairs(values) do values[i] = value or '' end
+  return unpack(values)
+end
 local function set(id, ...) redis.call('HSET', job_key(id), ...) end
 local function number(id, field) return tonumber(get(id, field)) or 0 end
-local function is_job(id)
-  return redis.call('TYPE', job_key(id)).ok == 'hash' and redis.call('HEXISTS', job_key(id), 'data') == 1
-end
+local function is_job(id) return redis.pcall('HEXISTS', job_key(id), 'data') == 1 end -- other types answer an error
 local function has_ended(id)
   local status = get(id, 'status')
   return status == 'finished' or status == 'failed' or status == 'canceled'
 end
 
--- Publishes io.dockbus.job.STATE with what is known of the job and what is new.
+-- Publishes io.dockbus.job.STATE with what is known of the job and what is new. Both are JSON objects, which
+-- are joined as text: a job has several events, and this is the dearest part of each.
 local function tell(id, state, more)
-  local sound, facts = pcall(cjson.decode, get(id, 'facts'))
-  if not sound or type(facts) ~= 'table' then facts = {} end
-  for name, value in pairs(more or {}) do facts[name] = value end
-  redis.call('XADD', '%EVENTS%', 'MAXLEN', '~', %KEEP%, '*', 'e', cjson.encode({
-    specversion = '1.0',
-    id = id .. '-' .. state .. '-' .. clock[1] .. '.' .. clock[2],
-    source = '/dockbus/jobs',
-    type = 'io.dockbus.job.' .. state,
-    subject = id,
-    time = NOW,
-    datacontenttype = 'application/json',
-    data = facts,
-  }))
+  local facts = get(id, 'facts')
+  if more then
+    local known = string.sub(facts, 1, -2)
+    facts = known .. (#known > 1 and ',' or '{') .. string.sub(cjson.encode(more), 2)
+  elseif facts == '' then
+    facts = '{}'
+  end
+  redis.call('XADD', '%EVENTS%', 'MAXLEN', '~', %KEEP%, '*', 'e',
+    '{"specversion":"1.0","id":"' .. id .. '-' .. state .. '-' .. clock[1] .. '.' .. clock[2]
+    .. '","source":"/dockbus/jobs","type":"io.dockbus.job.' .. state .. '","subject":"' .. id
+    .. '","time":"' .. NOW .. '","datacontenttype":"application/json","data":' .. facts .. '}')
 end
 
 -- Its queue: the one it was put on, or that of the Engine on which it has begun something.
-local function home(id)
-  local engine, origin = get(id, 'engine'), get(id, 'origin')
+local function home(engine, origin)
   if engine == '' or string.find(origin, '@', 1, true) then return origin end
   return origin .. '@' .. engine
 end
 
 local function push(id, front, reason)
-  local queue = home(id)
-  set(id, 'status', 'queued', 'origin', queue, 'enqueued_at', NOW)
-  redis.call('SADD', '%RQ%:queues', '%RQ%:queue:' .. queue)
+  local engine, origin = get_all(id, 'engine', 'origin')
+  local queue = home(engine, origin)
+  set(id, 'status', 'queued', 'enqueued_at', NOW)
+  if queue ~= origin then
+    set(id, 'origin', queue)
+    redis.call('SADD', '%RQ%:queues', '%RQ%:queue:' .. queue)
+  end
   redis.call(front and 'LPUSH' or 'RPUSH', queue_key(queue), id)
   tell(id, 'queued', reason and {reason = reason})
 end
@@ -76,7 +81,7 @@ end
 -- refuse to remove things), so that a transition is refused whole.
 local function leave(id)
   set(id, 'last_heartbeat', NOW)
-  local status, queue = get(id, 'status'), get(id, 'origin')
+  local status, queue = get_all(id, 'status', 'origin')
   if status == 'queued' then
     redis.call('LREM', queue_key(queue), 1, id)
   elseif status == 'started' then
@@ -91,13 +96,14 @@ end
 
 -- Queues a job that waits for no other job any more.
 local function ready(id)
-  if number(id, 'due') > now then schedule(id, get(id, 'due'))
-  else push(id, get(id, 'front') == '1') end
+  local due, front = get_all(id, 'due', 'front')
+  if (tonumber(due) or 0) > now then schedule(id, due) else push(id, front == '1') end
 end
 
 -- Whether this attempt is the job's own, and not one that was given up for dead.
 local function is_current(id, token)
-  return is_job(id) and get(id, 'status') == 'started' and get(id, 'token') == token
+  local values = redis.pcall('HMGET', job_key(id), 'status', 'token')
+  return values[1] == 'started' and values[2] == token
 end
 
 -- Hands what was one job's alone to the next in line for it.
@@ -129,6 +135,12 @@ local SPENT = {
   'after', 'after_failure', 'cancel', 'due', 'exclusive', 'facts', 'failure_ttl', 'front', 'how', 'last_heartbeat',
   'logged', 'lost', 'outcome', 'parents', 'result_ttl', 'retries_left', 'timeout', 'tries',
 }
+-- The code of a failure, which is JSON.
+local function code(failure)
+  local sound, value = pcall(cjson.decode, failure)
+  return sound and type(value) == 'table' and value.code or ''
+end
+
 local ENDS = {succeeded = 'finished', failed = 'failed', dead = 'failed', canceled = 'canceled'}
 
 -- Ends a job, and with it the jobs that cannot go on without it; the others that waited for it go on.
@@ -138,8 +150,9 @@ local function finish(first, state, value, error)
     local it = table.remove(ends)
     local id, status = it.id, ENDS[it.state]
     if has_ended(id) then break end -- a child of two parents that end here
-    local queue, name = get(id, 'origin'), get(id, 'exclusive')
-    local ttl = tonumber(get(id, status == 'failed' and 'failure_ttl' or 'result_ttl')) or 86400
+    local queue, name, kept =
+      get_all(id, 'origin', 'exclusive', status == 'failed' and 'failure_ttl' or 'result_ttl')
+    local ttl = tonumber(kept) or 86400
     leave(id)
     set(id, 'status', status, 'ended_at', NOW)
     if it.value then set(id, 'value', it.value) end
@@ -148,11 +161,12 @@ local function finish(first, state, value, error)
     redis.call('EXPIRE', job_key(id), ttl)
     redis.call('ZADD', registry(status, queue), now + ttl, id)
     pcall(close_log, id, ttl)
-    local sound, failure = pcall(cjson.decode, it.error or 'null')
-    tell(id, it.state, sound and type(failure) == 'table' and {error = failure.code} or nil)
+    tell(id, it.state, it.error and {error = code(it.error)})
     release(name, id)
     redis.call('HDEL', job_key(id), unpack(SPENT))
-    for _, child in ipairs(redis.call('SMEMBERS', children_key(id))) do
+    local children = redis.call('SMEMBERS', children_key(id))
+    if #children > 0 then redis.call('DEL', children_key(id)) end
+    for _, child in ipairs(children) do
       local policy = get(child, 'after_failure')
       if get(child, 'status') ~= 'deferred' then -- canceled meanwhile
       elseif it.state == 'succeeded' or policy == 'run' then
@@ -170,6 +184,5 @@ local function finish(first, state, value, error)
         })
       end
     end
-    redis.call('DEL', children_key(id))
   end
 end

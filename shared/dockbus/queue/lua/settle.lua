@@ -22,11 +22,10 @@ else
     push(id, true, 'handed-back')
   else
     set(id, 'error', value)
-    if get(id, 'cancel') ~= '' then push(id, true) -- asked for while the attempt was failing: no pause
+    if get(id, 'cancel') ~= '' then -- asked for while the attempt was failing: no pause
+      push(id, true)
     else
-      local sound, failure = pcall(cjson.decode, value)
-      schedule(id, string.format('%.6f', now + tonumber(ARGV[9])),
-        {error = sound and type(failure) == 'table' and failure.code or ''})
+      schedule(id, string.format('%.6f', now + tonumber(ARGV[9])), {error = code(value)})
     end
   end
 end

@@ -7,24 +7,27 @@ local taken, begun = {}, false
 while #taken < 3 * tonumber(ARGV[6]) do
   local id = redis.call('LINDEX', queue_key(queue), 0)
   if not id then break end
-  if is_job(id) then set(id, 'last_heartbeat', NOW) end -- a full Redis refuses here, before the job is moved
+  local sound = is_job(id)
+  if sound then set(id, 'last_heartbeat', NOW) end -- a full Redis refuses here, before the job is moved
   redis.call('LPOP', queue_key(queue))
-  local name = is_job(id) and get(id, 'exclusive') or ''
+  local status, name, begun_on, origin = '', '', '', ''
+  if sound then status, name, begun_on, origin = get_all(id, 'status', 'exclusive', 'engine', 'origin') end
   local holder = name ~= '' and redis.call('GET', holder_key(name)) or false
-  if not is_job(id) or get(id, 'status') ~= 'queued' then
+  if status ~= 'queued' then
     -- No queued job: whoever pushed it, there is nothing to do.
     table.insert(taken, id)
     table.insert(taken, '')
     table.insert(taken, {})
-  elseif get(id, 'engine') ~= '' and get(id, 'engine') ~= engine and home(id) ~= queue then
+  elseif begun_on ~= '' and begun_on ~= engine and home(begun_on, origin) ~= queue then
     push(id, true, 'begun-elsewhere')
   elseif holder and holder ~= id and is_job(holder) and not has_ended(holder) then
     defer(id, {exclusive = name})
     redis.call('RPUSH', line_key(name), id)
   else
     if name ~= '' then redis.call('SET', holder_key(name), id) end
-    local attempt, token = number(id, 'attempts') + 1, number(id, 'token') + 1
-    local tries = math.max(number(id, 'tries'), 1)
+    local attempts, tokens, limit = get_all(id, 'attempts', 'token', 'tries')
+    local attempt, token = (tonumber(attempts) or 0) + 1, (tonumber(tokens) or 0) + 1
+    local tries = tonumber(limit) or 1
     if attempt > tries + %CLEARING% then
       finish(id, 'dead', nil, %LOST%)
     else
@@ -33,7 +36,6 @@ while #taken < 3 * tonumber(ARGV[6]) do
       if attempt > tries then set(id, 'lost', '1') end
       set(id, 'status', 'started', 'origin', queue, 'started_at', NOW, 'worker_name', worker,
         'attempts', attempt, 'token', token, 'retries_left', 1)
-      redis.call('HDEL', job_key(id), 'due')
       redis.call('ZADD', registry('wip', queue), now + lease, id .. ':' .. token)
       tell(id, 'started', {attempt = attempt, worker = worker, engine = engine})
       begun = true
