@@ -91,7 +91,7 @@ class InvalidSpec(DockbusError):
 
 
 class RedisUnavailable(DockbusError):
-    """Redis does not answer, so nothing was accepted or changed.
+    """Redis does not answer or refuses, so nothing was accepted or changed.
 
     Start it (`dockbus up` brings its own) or point DOCKBUS_REDIS_URL at one that runs, then try again.
     """

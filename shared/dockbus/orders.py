@@ -11,6 +11,7 @@ from dockbus.ids import JobId
 from dockbus.jobs import KINDS, Spec
 from dockbus.retries import RetryPolicy
 from dockbus.settings import Name
+from dockbus.units import Seconds
 
 LONGEST_DELAY = 366 * 24 * 3600
 LONGEST_TIMEOUT = 7 * 24 * 3600
@@ -36,9 +37,9 @@ class Terms(BaseModel):
     """Name of the one Engine it must run on; None for any."""
     priority: Literal["normal", "high"] = "normal"
     """`high` goes before all that is queued when it is."""
-    delay: float = Field(default=0.0, ge=0, le=LONGEST_DELAY)
+    delay: Seconds = Field(default=0.0, ge=0, le=LONGEST_DELAY)
     """Seconds to wait before it is queued."""
-    timeout: float | None = Field(default=None, gt=0, le=LONGEST_TIMEOUT)
+    timeout: Seconds | None = Field(default=None, gt=0, le=LONGEST_TIMEOUT)
     """Seconds one attempt may take; None for the kind's own limit."""
     after: Annotated[
         tuple[Annotated[JobId, Field(pattern=r"^[A-Za-z0-9_-]+$")], ...], BeforeValidator(_ids)

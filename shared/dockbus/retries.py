@@ -6,6 +6,8 @@ import random
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dockbus.units import Seconds
+
 
 class RetryPolicy(BaseModel):
     """What happens after an attempt failed for a reason that may pass, or its worker died.
@@ -20,9 +22,9 @@ class RetryPolicy(BaseModel):
 
     max: int = Field(default=2, ge=0, le=100)
     """Further attempts after the first."""
-    base: float = Field(default=4.0, ge=0, le=3600)
+    base: Seconds = Field(default=4.0, ge=0, le=3600)
     """Longest pause before the first retry, in seconds."""
-    cap: float = Field(default=300.0, ge=0, le=24 * 3600)
+    cap: Seconds = Field(default=300.0, ge=0, le=24 * 3600)
     """Longest pause of all, in seconds."""
 
     def pause(self, attempt: int) -> float:

@@ -90,7 +90,13 @@ def test_a_job_is_put_on_the_bus_found_listed_and_canceled(api: httpx.Client, bu
         (b'{"spec": {"kind": "rum", "image": "a"}}', "did you mean 'run'?"),
         (b'{"spec": {"kind": "run", "image": "a", "pids": "7"}}', "spec.pids: "),
         (b'{"spec": {"image": "a"}}', "kind: it is missing"),
-        (b'{"spec": {"kind": "run", "image": "a"}, "after": []}', "after: "),
+        (b'{"spec": {"kind": "run", "image": "a"}, "before": []}', "before: "),
+        (b'{"spec": {"kind": "run", "image": "a"}, "after": "x"}', "after: "),
+        (b'{"spec": {"kind": "run", "image": "a"}, "after": ["a,b"]}', "after.0: "),
+        (b'{"spec": {"kind": "run", "image": "a"}, "after_failure": "stop"}', "after_failure: "),
+        (b'{"spec": {"kind": "run", "image": "a"}, "exclusive": ""}', "exclusive: "),
+        (b'{"spec": {"kind": "run", "image": "a"}, "retry": 3}', "retry: "),
+        (b'{"spec": {"kind": "run", "image": "a"}, "retry": {"max": 101}}', "retry.max: "),
         (b'{"spec": {"kind": "run", "image": "a"}, "priority": "low"}', "priority: "),
         (b'{"spec": {"kind": "run", "image": "a"}, "engine": "a:b"}', "engine: "),
         (b'{"spec": {"kind": "run", "image": "a"}, "delay": 1e999}', "delay: "),
@@ -133,7 +139,9 @@ def test_without_the_token_there_is_nothing(api: httpx.Client, path: str, header
 def test_without_the_token_no_job_is_read(api: httpx.Client, redis: Redis) -> None:
     anyone = {"Authorization": ""}
     problem(api.post("/v1/jobs", json={"spec": RUN}, headers=anyone), 401, "unauthorized")
+    problem(api.post("/v1/jobs/batch", json={"orders": []}, headers=anyone), 401, "unauthorized")
     problem(api.post("/v1/jobs/x/cancel", headers=anyone), 401, "unauthorized")
+    problem(api.post("/v1/jobs/x/replay", headers=anyone), 401, "unauthorized")
     assert kept(redis) == []
     for path in ("/healthz", "/readyz"):
         assert api.get(path, headers=anyone).json() == {"status": "ok"}
@@ -163,12 +171,17 @@ def test_every_error_is_a_problem(api: httpx.Client) -> None:
     response = api.delete("/v1/queues")
     problem(response, 405, "method-not-allowed")
     assert response.headers["allow"] == "GET"
-    for query in ("limit=0", "limit=501", "limit=x", "offset=-1", "offset=99999999999999999999"):
+    for query in (
+        *("limit=0", "limit=501", "limit=x", "offset=-1", "offset=99999999999999999999"),
+        *("state=", "state=dad"),
+    ):
         found = problem(api.get(f"/v1/jobs?{query}"), 422, "invalid-request")
         assert found["detail"].startswith(query.partition("=")[0])
     problem(api.get("/v1/jobs/absent"), 404, "job-not-found")
     problem(api.get("/v1/jobs/not%20an%20id"), 404, "job-not-found")
+    problem(api.get("/v1/jobs/batch"), 404, "job-not-found")
     problem(api.post("/v1/jobs/absent/cancel"), 404, "job-not-found")
+    problem(api.post("/v1/jobs/absent/replay"), 404, "job-not-found")
     problem(api.get("/v1/jobs/absent/logs"), 404, "job-not-found")
     problem(api.get("/v1/events?since=yesterday"), 422, "invalid-request")
     problem(api.get("/v1/events", headers={"Last-Event-ID": "1-2-3"}), 422, "invalid-request")
@@ -189,6 +202,9 @@ def test_without_redis_the_api_lives_and_says_so(api_without_redis: httpx.Client
     for response in (
         api.get("/readyz"),
         api.post("/v1/jobs", json={"spec": RUN}),
+        api.post("/v1/jobs/batch", json={"orders": [{"spec": RUN}]}),
+        api.post("/v1/jobs/x/replay"),
+        api.get("/v1/jobs"),
         api.get("/v1/jobs/x/logs"),
         api.get("/v1/events"),
     ):
@@ -241,10 +257,11 @@ def test_a_planted_job_runs_nothing_and_shows_as_refused(
     redis.zadd("dockbus:jobs", {job_id: 1})
 
     found = api.get(f"/v1/jobs/{job_id}").json()
-    assert found["state"] == "failed"
+    assert (found["kind"], found["spec"], found["terms"]) == (None, None, None)
     assert found["error"]["code"] == "job-refused"
+    problem(api.post(f"/v1/jobs/{job_id}/replay"), 409, "job-refused")
     assert [job["id"] for job in api.get("/v1/jobs").json()] == [job_id]
-    assert api.get(f"/v1/jobs/{job_id}/logs").text.startswith("event: end\n")
+    assert api.get(f"/v1/jobs/{job_id}/logs?follow=false").text.startswith("event: end\n")
     assert not marker.exists()
     pickle.loads(zlib.decompress(payload))  # noqa: S301  the trap works
     assert marker.exists()

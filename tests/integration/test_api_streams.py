@@ -123,7 +123,7 @@ def test_a_job_that_ended_without_an_end_mark_ends_its_log(
         begin = time.monotonic()
         (end,) = events
     assert end.data["state"] == "canceled"
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 30
 
 
 def test_a_follower_that_has_gone_is_forgotten(
@@ -215,8 +215,8 @@ def test_the_server_stops_cleanly_with_a_follower_on_the_line(
                 begin = time.monotonic()
                 process.send_signal(number)
                 assert list(events) == []  # whole, and without `end`: the client asks again
-            assert process.wait(10) == 0
-            assert time.monotonic() - begin < 2
+            assert process.wait(30) == 0
+            assert time.monotonic() - begin < 20
             (last,) = process.stdout.readlines()
             assert last.endswith("the API has stopped\n")
         finally:

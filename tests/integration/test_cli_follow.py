@@ -51,7 +51,7 @@ def test_logs_keep_the_streams_apart(dockbus: CommandLine, bus: Bus) -> None:
         write(bus.redis, job, [LogLine(stream="stdout", text="more")])
         assert follower.stdout.readline() == b"more\n"
         bus.cancel(job)
-        rest, _ = follower.communicate(timeout=10)
+        rest, _ = follower.communicate(timeout=30)
         assert (follower.returncode, rest) == (0, b"")
 
 
@@ -63,7 +63,7 @@ def test_events_are_followed_as_they_happen(dockbus: CommandLine, bus: Bus) -> N
         bus.publish(Event(source="/test", type="test.new"))
         assert json.loads(follower.stdout.readline())["event"]["type"] == "test.new"
         follower.send_signal(signal.SIGINT)
-        _, errors = follower.communicate(timeout=10)
+        _, errors = follower.communicate(timeout=30)
         assert (follower.returncode, errors) == (130, b"")
 
 
@@ -73,7 +73,7 @@ def test_ctrl_c_cancels_the_job(dockbus: CommandLine, bus: Bus) -> None:
         announced = process.stderr.readline().decode().split()
         alone = process.stderr.readline().decode()
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=30)
     (job,) = bus.jobs()
     assert announced == ["job", job.id]
     assert alone.endswith("the job waits. Start one: dockbus worker run\n")
@@ -100,7 +100,7 @@ def test_progress_is_bars_on_a_terminal(dockbus: CommandLine, bus: Bus) -> None:
         (job,) = wait_for(bus.jobs, what="the job")
         write(bus.redis, job.id, STEPS)
         bus.cancel(job.id)
-        output, _ = process.communicate(timeout=10)
+        output, _ = process.communicate(timeout=30)
     reader.join()
     screen = b"".join(seen).decode()
     assert (process.returncode, output) == (1, b"between\n")
@@ -114,7 +114,7 @@ def test_progress_is_changes_of_status_elsewhere(dockbus: CommandLine, bus: Bus)
         (job,) = wait_for(bus.jobs, what="the job")
         write(bus.redis, job.id, STEPS)
         bus.cancel(job.id)
-        output, errors = process.communicate(timeout=10)
+        output, errors = process.communicate(timeout=30)
     assert (process.returncode, output) == (1, b"between\n")
     assert errors.decode().splitlines() == [
         f"job {job.id}",

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from dockbus import Bus, DockbusError, InvalidSpec, Kind
+from dockbus import Bus, DockbusError, InvalidSpec, Kind, Order
 from dockbus.jobs import parse_spec
+from dockbus.orders import Terms
 from dockbus_producer.api.app import create_app
-from dockbus_producer.api.job_request import EXAMPLES, JobRequest
+from dockbus_producer.api.job_request import EXAMPLES, BatchRequest, JobRequest, ReplayRequest
 from dockbus_producer.api.problems import STATUS
 from serving import TOKEN, bus_settings
 
@@ -26,8 +27,10 @@ def test_the_description_lists_every_route(document: dict[str, Any]) -> None:
         "/healthz": {"get"},
         "/readyz": {"get"},
         "/v1/jobs": {"get", "post"},
+        "/v1/jobs/batch": {"post"},
         "/v1/jobs/{job_id}": {"get"},
         "/v1/jobs/{job_id}/cancel": {"post"},
+        "/v1/jobs/{job_id}/replay": {"post"},
         "/v1/jobs/{job_id}/logs": {"get"},
         "/v1/events": {"get"},
         "/v1/queues": {"get"},
@@ -37,7 +40,8 @@ def test_the_description_lists_every_route(document: dict[str, Any]) -> None:
 def test_the_description_points_at_nothing_that_is_not_there(document: dict[str, Any]) -> None:
     names = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
     assert names <= set(document["components"]["schemas"])
-    assert {"JobRequest", "JobRecord", "Problem", "Event", "LogLine", "Run", "RunResult"} <= names
+    assert {"JobRequest", "BatchRequest", "ReplayRequest", "Accepted", "RetryPolicy"} <= names
+    assert {"JobRecord", "Terms", "Problem", "Event", "LogLine", "Run", "RunResult"} <= names
 
 
 def test_each_route_of_v1_asks_for_the_token_and_describes_its_answers(
@@ -60,6 +64,23 @@ def test_each_kind_has_an_example_that_is_valid(document: dict[str, Any]) -> Non
     for kind, example in body["examples"].items():
         assert JobRequest.model_validate_json(json.dumps(example["value"]))
         assert parse_spec(json.dumps(example["value"]["spec"])).kind == kind
+
+
+def test_every_other_body_has_examples_that_are_valid(document: dict[str, Any]) -> None:
+    for path, model in (("batch", BatchRequest), ("{job_id}/replay", ReplayRequest)):
+        request = document["paths"][f"/v1/jobs/{path}"]["post"]["requestBody"]
+        examples = request["content"]["application/json"]["examples"]
+        assert examples
+        for example in examples.values():
+            assert model.model_validate_json(json.dumps(example["value"]))
+
+
+def test_a_job_request_takes_every_term_of_an_order(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    assert schemas["JobRequest"]["properties"].keys() == Order.model_fields.keys()
+    assert schemas["JobRequest"]["required"] == ["spec"]
+    assert schemas["Terms"]["properties"].keys() == Terms.model_fields.keys()
+    assert all(field["description"] for field in schemas["JobRequest"]["properties"].values())
 
 
 def test_an_example_is_what_the_description_says_it_is(document: dict[str, Any]) -> None:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 import typer
+from pydantic import JsonValue
 
 from dockbus.cli import output
-from dockbus.cli.options import labels, pairs, seconds
-from dockbus.cli.submit import exit_code
+from dockbus.cli.delivery import exit_code
+from dockbus.cli.options import json_or_text, labels, pairs, seconds
 from dockbus.jobs import Build, Cleanup, PullResult, Run, RunResult, ScanResult, Severity, Spec
 
 
@@ -31,6 +32,28 @@ def test_pairs_keep_what_follows_the_first_sign() -> None:
 def test_a_pair_needs_a_name_and_a_sign(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         pairs([text], "--env")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("512m", "512m"),
+        ("1", 1),
+        ("1.5", 1.5),
+        ("true", True),
+        ("null", None),
+        ('"1"', "1"),
+        ('["sh", "-c", "a=b"]', ["sh", "-c", "a=b"]),
+        ('{"A": "b"}', {"A": "b"}),
+        ("", ""),
+        ("[sh", "[sh"),
+        ("NaN", "NaN"),
+        ("-Infinity", "-Infinity"),
+    ],
+)
+def test_an_edit_is_json_or_else_text(text: str, value: JsonValue) -> None:
+    assert json_or_text(text) == value
+    assert type(json_or_text(text)) is type(value)
 
 
 def test_exit_code_is_that_of_the_container_and_2_for_a_failed_verdict() -> None:

@@ -15,8 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints,
 from dockbus import Order
 from dockbus.errors import InvalidSpec
 from dockbus.jobs import Spec, explain
-from dockbus.orders import LONGEST_DELAY, LONGEST_TIMEOUT
-from dockbus.units import Seconds
 from dockbus_producer.api.problems import BodyTooLarge
 
 MAX_BYTES = 1024 * 1024
@@ -39,10 +37,6 @@ class JobRequest(Order):
     key: Key | None = None
     """Idempotency key: while the first job with it is kept, the same key and spec return that job. The header
     `Idempotency-Key` says the same."""
-    delay: Seconds = Field(default=0.0, ge=0, le=LONGEST_DELAY)
-    """Seconds to wait before it is queued."""
-    timeout: Seconds | None = Field(default=None, gt=0, le=LONGEST_TIMEOUT)
-    """Seconds one attempt may take. Default: the kind's own limit."""
 
 
 class _Body(BaseModel):

@@ -11,6 +11,7 @@ from dockbus.bus import Bus
 from dockbus.cli import output
 from dockbus.cli.options import Json, json_or_text, pairs
 from dockbus.errors import InvalidSpec, JobError
+from dockbus.ids import JobId
 from dockbus.jobs import explain
 from dockbus.orders import Order
 from dockbus.records import JobRecord, JobState
@@ -51,7 +52,7 @@ def replay(
         list[str] | None, typer.Argument(metavar="ID", help="Jobs that have ended.")
     ] = None,
     dead: Annotated[
-        bool, typer.Option("--dead", help="All jobs whose attempts are used up, oldest first.")
+        bool, typer.Option("--dead", help="All jobs that are dead, oldest first.")
     ] = False,
     edits: Annotated[
         list[str] | None,
@@ -73,8 +74,7 @@ def replay(
     ordered: list[JobRecord] = []
     failed = False
     with Bus.connect() as bus:
-        found = bus.jobs(limit=ALL, states=[JobState.DEAD]) if dead else ()
-        for job_id in job_ids or [record.id for record in reversed(found)]:
+        for job_id in job_ids or _dead(bus):
             try:
                 ordered.append(bus.replay(job_id, changes).refresh())
             except (JobError, InvalidSpec) as problem:  # the others are ordered all the same
@@ -87,6 +87,13 @@ def replay(
         output.document(ordered)
     if failed:
         raise typer.Exit(1)
+
+
+def _dead(bus: Bus) -> list[JobId]:
+    """The dead jobs, oldest first; of one whose replay has died too, only that."""
+    found = bus.jobs(limit=ALL, states=[JobState.DEAD])
+    replayed = {record.terms.replay_of for record in found if record.terms}
+    return [record.id for record in reversed(found) if record.id not in replayed]
 
 
 def _order(line: bytes, place: str) -> Order:

@@ -186,8 +186,10 @@ class Jobs:
         """
         try:
             raw: Any = self._redis.hgetall(job_key(job_id))
-        except ResponseError:  # something else has its key
-            raw = {}
+        except ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            raw = {}  # something else has its key
         if b"data" not in raw:
             raise JobNotFound(job_id)
         return self._record(job_id, raw)

@@ -7,9 +7,10 @@ if is_job(id) then return 'exists' end
 for parent in string.gmatch(parents, '[^,]+') do
   if not is_job(parent) then return 'no-parent ' .. parent end
 end
+-- First what a full Redis refuses: once a script has written anything, it is let write all.
+redis.call('ZADD', '%INDEX%', now, id)
 redis.call('DEL', job_key(id), log_key(id))
 set(id, unpack(ARGV, 6))
-redis.call('ZADD', '%INDEX%', now, id)
 redis.call('SADD', '%RQ%:queues', '%RQ%:queue:' .. get(id, 'origin'))
 if delay > 0 then set(id, 'due', string.format('%.6f', now + delay)) end
 
