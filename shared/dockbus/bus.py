@@ -258,7 +258,7 @@ class JobHandle:
         """Log lines and progress from the beginning (or after that entry) to the job's end, or for `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         yield from self._bus.log(self.id).follow(
-            StreamId(after), ended=lambda: self.state.ended, deadline=deadline
+            StreamId(after), ended=self._is_over, deadline=deadline
         )
 
     def logs(self, *, after: str = "0", follow: bool = False) -> Iterator[LogLine]:
@@ -277,6 +277,7 @@ class JobHandle:
         Raises:
             JobFailed: it failed; the message says why and what to do.
             JobCanceled: it was canceled.
+            JobRefused: its record is not to be trusted, or another key signed it.
             WaitTimeout: it has not ended within `timeout` seconds.
         """
         for _ in self.follow(after=self._bus.log(self.id).newest(), timeout=timeout):
@@ -284,12 +285,19 @@ class JobHandle:
         record = self.refresh()
         if record.result is not None:
             return record.result
+        if record.spec is None:
+            raise JobRefused(record.error.detail if record.error else self.id)
         told = f"{self.id}: {record.error}" if record.error else self.id
         if record.state is JobState.CANCELED:
             raise JobCanceled(told)
         if record.state.ended:
             raise JobFailed(told)
         raise WaitTimeout(f"job {self.id} is {record.state.value} after {timeout} s")
+
+    def _is_over(self) -> bool:
+        """Whether there is nothing more to learn of it; of a job that another key signed, there never is."""
+        record = self.refresh()
+        return record.state.ended or record.spec is None
 
     def cancel(self) -> None:
         """Cancel the job; see `Bus.cancel`."""

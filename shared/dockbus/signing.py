@@ -119,7 +119,7 @@ def _order(data: bytes) -> tuple[Order, float]:
         order = Order.model_validate_json(json.dumps({"spec": spec, **how}))
     except ValidationError as error:
         raise JobRefused(f"this version cannot read it ({explain(error)})") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise JobRefused(f"this version cannot read it ({error})") from None
     if order.spec.kind != kind:
         raise JobRefused(f"it calls {kind!r} with a spec of kind {order.spec.kind.value!r}")

@@ -46,6 +46,10 @@ def up(
         Path | None,
         typer.Option(exists=True, help="Rule file or folder; default: DOCKBUS_WATCH_RULES."),
     ] = None,
+    schedules: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="Schedule file or folder; default: DOCKBUS_SCHEDULE_PATH."),
+    ] = None,
 ) -> None:
     """Run the whole bus on this machine, until Ctrl-C."""
     settings = Settings.from_env()
@@ -56,7 +60,7 @@ def up(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    with running(settings, say=_tell, rules=rules) as whole:
+    with running(settings, say=_tell, rules=rules, schedules=schedules) as whole:
         _welcome(whole)
         stopped.wait()
         _tell("dockbus", "stopping (jobs that run get some time to end)")
@@ -64,7 +68,11 @@ def up(
 
 @contextlib.contextmanager
 def running(
-    settings: Settings, *, say: Callable[[str, str], None], rules: Path | None = None
+    settings: Settings,
+    *,
+    say: Callable[[str, str], None],
+    rules: Path | None = None,
+    schedules: Path | None = None,
 ) -> Generator[Settings]:
     """The whole bus, as long as the block runs; yields the settings with which to reach it.
 
@@ -99,9 +107,13 @@ def running(
         env = os.environ | {"DOCKBUS_ENGINE_HOST": host, "PYTHONUNBUFFERED": "1"}
         if rules:
             env["DOCKBUS_WATCH_RULES"] = str(rules.resolve())
+        if schedules:
+            env["DOCKBUS_SCHEDULE_PATH"] = str(schedules.resolve())
         supervisor = stack.enter_context(Supervisor(say))
         for name, arguments in _programs(settings, say):
             supervisor.start(name, [sys.executable, "-m", "dockbus", *arguments], env)
+        if env.get("DOCKBUS_SCHEDULE_PATH"):
+            supervisor.start("schedule", [sys.executable, "-m", "dockbus", "schedule"], env)
         _wait_for_api(settings)
         yield settings
 

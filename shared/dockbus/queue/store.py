@@ -321,4 +321,4 @@ def _due(text: Mapping[str, str]) -> datetime | None:
 
 def _number(text: Mapping[str, str], field: str) -> int:
     value = text.get(field, "")
-    return int(value) if value.isascii() and value.isdecimal() else 0
+    return int(value) if value.isascii() and value.isdecimal() and len(value) < 10 else 0

@@ -24,7 +24,15 @@ local function get_all(id, ...)
   return unpack(values)
 end
 local function set(id, ...) redis.call('HSET', job_key(id), ...) end
-local function number(id, field) return tonumber(get(id, field)) or 0 end
+-- What is not signed may hold anything: a whole number from 0 to a thousand million, or 0.
+local function whole(text)
+  local value = tonumber(text)
+  return value and value >= 0 and value <= 1e9 and math.floor(value) or 0
+end
+local function moment(text)
+  local value = tonumber(text)
+  return value and value >= 0 and value <= 1e11 and value or 0
+end
 local function is_job(id) return redis.pcall('HEXISTS', job_key(id), 'data') == 1 end -- other types answer an error
 local function has_ended(id)
   local status = get(id, 'status')
@@ -37,7 +45,7 @@ local function tell(id, state, more)
   local facts = get(id, 'facts')
   if more then
     local known = string.sub(facts, 1, -2)
-    facts = known .. (#known > 1 and ',' or '{') .. string.sub(cjson.encode(more), 2)
+    facts = (#known > 1 and known .. ',' or '{') .. string.sub(cjson.encode(more), 2)
   elseif facts == '' then
     facts = '{}'
   end
@@ -97,7 +105,7 @@ end
 -- Queues a job that waits for no other job any more.
 local function ready(id)
   local due, front = get_all(id, 'due', 'front')
-  if (tonumber(due) or 0) > now then schedule(id, due) else push(id, front == '1') end
+  if moment(due) > now then schedule(id, due) else push(id, front == '1') end
 end
 
 -- Whether this attempt is the job's own, and not one that was given up for dead.
@@ -138,7 +146,7 @@ local SPENT = {
 -- The code of a failure, which is JSON.
 local function code(failure)
   local sound, value = pcall(cjson.decode, failure)
-  return sound and type(value) == 'table' and value.code or ''
+  return sound and type(value) == 'table' and type(value.code) == 'string' and value.code or ''
 end
 
 local ENDS = {succeeded = 'finished', failed = 'failed', dead = 'failed', canceled = 'canceled'}
@@ -152,7 +160,7 @@ local function finish(first, state, value, error)
     if has_ended(id) then break end -- a child of two parents that end here
     local queue, name, kept =
       get_all(id, 'origin', 'exclusive', status == 'failed' and 'failure_ttl' or 'result_ttl')
-    local ttl = tonumber(kept) or 86400
+    local ttl = whole(kept) > 0 and whole(kept) or 86400
     leave(id)
     set(id, 'status', status, 'ended_at', NOW)
     if it.value then set(id, 'value', it.value) end
@@ -170,7 +178,7 @@ local function finish(first, state, value, error)
       local policy = get(child, 'after_failure')
       if get(child, 'status') ~= 'deferred' then -- canceled meanwhile
       elseif it.state == 'succeeded' or policy == 'run' then
-        local left = number(child, 'parents') - 1
+        local left = whole(get(child, 'parents')) - 1
         set(child, 'parents', left)
         if left <= 0 then
           leave(child)

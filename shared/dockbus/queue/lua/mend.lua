@@ -19,10 +19,10 @@ for _, id in ipairs(redis.call('ZRANDMEMBER', '%INDEX%', 100)) do
     end
   elseif get(id, 'status') == 'scheduled' then
     if not redis.call('ZSCORE', registry('scheduled', get(id, 'origin')), id) then
-      schedule(id, number(id, 'due'))
+      schedule(id, moment(get(id, 'due')))
       table.insert(mended, id)
     end
-  elseif get(id, 'status') == 'deferred' and number(id, 'parents') > 0 then
+  elseif get(id, 'status') == 'deferred' and whole(get(id, 'parents')) > 0 then
     local waits = false
     for parent in string.gmatch(get(id, 'after'), '[^,]+') do
       waits = waits or (is_job(parent) and not has_ended(parent))

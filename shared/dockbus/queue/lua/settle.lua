@@ -18,7 +18,7 @@ elseif how == 'canceled' then
 else
   leave(id)
   if how == 'back' then
-    set(id, 'attempts', number(id, 'attempts') - 1)
+    set(id, 'attempts', math.max(whole(get(id, 'attempts')) - 1, 0))
     push(id, true, 'handed-back')
   else
     set(id, 'error', value)

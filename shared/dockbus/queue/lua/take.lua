@@ -26,8 +26,7 @@ while #taken < 3 * tonumber(ARGV[6]) do
   else
     if name ~= '' then redis.call('SET', holder_key(name), id) end
     local attempts, tokens, limit = get_all(id, 'attempts', 'token', 'tries')
-    local attempt, token = (tonumber(attempts) or 0) + 1, (tonumber(tokens) or 0) + 1
-    local tries = tonumber(limit) or 1
+    local attempt, token, tries = whole(attempts) + 1, whole(tokens) + 1, whole(limit)
     if attempt > tries + %CLEARING% then
       finish(id, 'dead', nil, %LOST%)
     else
