@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench up lock clean .venv
+.PHONY: help demo test chaos check bench bench-queue up lock clean .venv
 
 PYTHON ?= python3
 # Looked up before .venv goes in front of PATH, so that .venv is never made from itself.
@@ -13,13 +13,17 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z.]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv ## See it work: a bus, workers and jobs on this machine, then all gone again
 	@python examples/demo.py
 
 test: .venv ## Run every test; what is missing on this machine is skipped with its reason
 	@pytest -n 3 --dist loadfile
+
+chaos: .venv ## Kill workers, Redis and the Engine under 1,000 jobs each and see that none is lost (half an hour)
+	@CHAOS_JOBS="$${CHAOS_JOBS:-1000}" CHAOS_TRIALS="$${CHAOS_TRIALS:-200}" \
+	  pytest -q --durations=0 --durations-min=1 tests/e2e/test_chaos.py tests/e2e/test_shutdown.py
 
 check: .venv ## Lint, format, types, import contracts and docs: what CI demands besides the tests
 	@say() { echo "==> $$*"; "$$@"; }
@@ -32,6 +36,9 @@ check: .venv ## Lint, format, types, import contracts and docs: what CI demands 
 
 bench: .venv ## Run the benchmarks
 	@for file in benchmarks/*.py; do echo "==> $$file"; python "$$file"; done
+
+bench-queue: .venv ## Run the benchmark of the queue beside stock RQ (two minutes, no Engine)
+	@python benchmarks/job_queue.py
 
 up: .venv ## Run the whole bus here until Ctrl-C
 	@dockbus up
