@@ -23,6 +23,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "DOCKBUS_REDIS_OUTAGE": str(settings.redis.outage),
         "DOCKBUS_BUS_KEY": settings.bus.key.get_secret_value(),
         "DOCKBUS_BUS_DATA_DIR": str(settings.bus.data_dir),
+        "DOCKBUS_BUS_PREVIOUS_KEY": settings.bus.previous_key.get_secret_value(),
+        "DOCKBUS_ENGINE_NAME": settings.engine.name,
         "DOCKBUS_ENGINE_HOST": settings.engine.host,
         "DOCKBUS_BUILD_ROOT": str(settings.build.root),
         "DOCKBUS_SCAN_TRIVY": settings.scan.trivy,
@@ -51,7 +53,7 @@ class Program:
     def said(self, words: str) -> bool:
         return words in self.log.read_text()
 
-    def wait_until_said(self, words: str, timeout: float = 15.0) -> None:
+    def wait_until_said(self, words: str, timeout: float = 60.0) -> None:
         wait_for(
             lambda: self.said(words) or self._ended(words), timeout, f"{words!r} in {self.log}"
         )

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T | None], timeout: float = 10.0, what: str = "") -> T:
+def wait_for(condition: Callable[[], T | None], timeout: float = 30.0, what: str = "") -> T:
     """The first truthy value of `condition`, asked for again and again.
 
     Raises:

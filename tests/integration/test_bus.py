@@ -200,7 +200,7 @@ def test_what_has_not_begun_is_canceled_at_once_and_once(
     with pytest.raises(JobNotCancelable, match="canceled"):
         job.cancel()
     with pytest.raises(JobCanceled):
-        job.wait(timeout=5)
+        job.wait(timeout=60)
     assert waiting_in(redis, "cleanup") == []
     redis.zadd("rq:scheduled:cleanup", {"nobody": 1})
     assert attempts_on(bus).due("cleanup") == 0
@@ -259,7 +259,7 @@ def test_a_waiter_learns_that_the_job_is_no_longer_kept(bus: Bus, redis: Any) ->
     redis.delete(f"rq:job:{job.id}")
 
     with pytest.raises(JobNotFound):
-        job.wait(timeout=10)
+        job.wait(timeout=60)
 
 
 def test_a_bus_is_shared_by_threads(bus: Bus, redis: Any) -> None:

@@ -81,7 +81,7 @@ def test_without_redis_every_verb_says_so_soon(fragile: Bus, plug: Plug, bus: Bu
     said, seconds = refusals(fragile)
 
     assert said == dict.fromkeys(verbs(fragile), "RedisUnavailable")
-    assert seconds < 6
+    assert seconds < 20
     assert (bus.jobs(), said["jobs"]) == ([], "RedisUnavailable")
     assert sum(queue.queued + queue.scheduled for queue in bus.queues()) == 0
     plug.put_back()
@@ -96,7 +96,7 @@ def test_a_redis_that_never_answers_is_given_up(settings: Settings) -> None:
         said, seconds = refusals(bus)
 
     assert said == dict.fromkeys(said, "RedisUnavailable")
-    assert seconds < 10
+    assert seconds < 30
 
 
 def test_an_answer_that_is_lost_makes_no_second_job(fragile: Bus, plug: Plug, bus: Bus) -> None:
@@ -147,7 +147,7 @@ def test_whoever_follows_learns_that_redis_has_gone(
     thread.join()
 
     assert [type(error) for error in ended] == [RedisUnavailable]
-    assert time.monotonic() - begun < 6
+    assert time.monotonic() - begun < 20
 
 
 def test_a_follower_outlives_a_hiccup(fragile: Bus, plug: Plug, bus: Bus, redis: Any) -> None:

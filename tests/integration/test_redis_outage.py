@@ -44,7 +44,7 @@ def test_a_job_and_its_worker_outlive_redis(
     )
     short, long = bus.enqueue(counting(20)), bus.enqueue(counting(60))
     for job in (short, long):
-        wait_for(lambda job=job: len(list(job.logs())) > 3, 20, "the jobs to run")  # type: ignore[misc]
+        wait_for(lambda job=job: len(list(job.logs())) > 3, 60, "the jobs to run")  # type: ignore[misc]
 
     plug.pull()
     waiting = bus.enqueue(counting(1))  # by a program whose Redis is still there
@@ -56,7 +56,7 @@ def test_a_job_and_its_worker_outlive_redis(
     plug.put_back()
 
     for job, count in ((short, 20), (long, 60), (waiting, 1)):
-        ended = job.wait(timeout=30)
+        ended = job.wait(timeout=60)
         assert isinstance(ended, RunResult)
         assert ended.exit_code == 3
         lines = [line.text for line in job.logs() if line.stream == "stdout"]

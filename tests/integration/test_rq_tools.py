@@ -32,7 +32,9 @@ def rq_info(url: str, *options: str) -> str:
 def counts(output: str, queue: str) -> tuple[int, ...]:
     """Queued, executing, finished and failed jobs of a queue."""
     line = re.search(
-        rf"^queue {queue} (\d+), (\d+) executing, (\d+) finished, (\d+) failed$", output, re.MULTILINE
+        rf"^queue {queue} (\d+), (\d+) executing, (\d+) finished, (\d+) failed$",
+        output,
+        re.MULTILINE,
     )
     assert line, output
     return tuple(map(int, line.groups()))

@@ -25,7 +25,7 @@ job = Bus.connect().enqueue(
     Run(image="dockbus/base:1", command=["echo", "hello"], network="none", labels={"dockbus.test": "1"})
 )
 print([line.text for line in job.logs(follow=True) if line.stream == "stdout"])
-print(job.wait(timeout=30).exit_code)
+print(job.wait(timeout=60).exit_code)
 """
 
 
@@ -136,7 +136,7 @@ def test_up_serves_restarts_what_dies_and_leaves_nothing(
             20,
             "the API to come back",
         )
-        wait_for(lambda: asked(jobs, token) == 200, 20, "it to answer again")
+        wait_for(lambda: asked(jobs, token) == 200, 60, "it to answer again")
         assert "ended with code -9; starting again" in log.read_text()
 
         process.send_signal(signal.SIGINT)
@@ -154,7 +154,7 @@ def test_a_port_that_is_taken_is_one_clear_line(
     log = tmp_path / "up.log"
     taken = ("127.0.0.1", int(env[f"DOCKBUS_{which}_PORT"]))
     with socket.create_server(taken), up(env, log) as process:
-        assert process.wait(timeout=30) != 0
+        assert process.wait(timeout=60) != 0
 
     [line] = log.read_text().splitlines()
     assert f"choose another with DOCKBUS_{which}_PORT" in line

@@ -50,7 +50,7 @@ def test_a_pull_brings_the_image_with_progress(
     job = bus.enqueue(Pull(image=name))
 
     steps = [entry for entry in job.follow(timeout=60) if isinstance(entry, Progress)]
-    ended = job.wait(timeout=5)
+    ended = job.wait(timeout=60)
 
     assert isinstance(ended, PullResult)
     image = engine.images.get(name)
@@ -78,7 +78,7 @@ def test_a_tag_that_the_registry_does_not_have_fails_once(
     job = bus.enqueue(Pull(image=published[0].replace(":1", ":2")))
 
     with pytest.raises(JobFailed, match="manifest"):
-        job.wait(timeout=30)
+        job.wait(timeout=60)
     record = job.refresh()
     assert record.error is not None
     assert (record.error.code, record.attempts) == ("image-not-found", 1)

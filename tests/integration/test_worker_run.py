@@ -29,7 +29,7 @@ def shell(script: str, **fields: object) -> Run:
 
 
 def result(job: JobHandle) -> RunResult:
-    ended = job.wait(timeout=30)
+    ended = job.wait(timeout=60)
     assert isinstance(ended, RunResult)
     return ended
 
@@ -55,13 +55,13 @@ def test_output_comes_apart_and_in_order_and_the_exit_code_is_the_result(
 
     assert lines == [("stdout", "one"), ("stderr", "two"), ("stdout", "three")]
     assert ended.exit_code == 7
-    assert 0.5 < ended.duration < 10
+    assert 0.5 < ended.duration < 60
     assert job.state is JobState.SUCCEEDED
     assert no_container(engine, job)
 
 
 def test_logs_are_there_while_the_container_still_runs(bus: Bus) -> None:
-    job = bus.enqueue(shell("echo early; sleep 60"))
+    job = bus.enqueue(shell("echo early; sleep 600"))
 
     first = next(line for line in job.logs(follow=True) if line.stream == "stdout")
 
@@ -69,12 +69,12 @@ def test_logs_are_there_while_the_container_still_runs(bus: Bus) -> None:
     assert job.state is JobState.STARTED
     job.cancel()
     with pytest.raises(JobCanceled):
-        job.wait(timeout=30)
+        job.wait(timeout=60)
 
 
 def test_the_limits_reach_the_engine(bus: Bus, engine: Engine) -> None:
     job = bus.enqueue(
-        shell("sleep 60", memory="64m", cpus=0.5, pids=50, network="none", stop_timeout=0)
+        shell("sleep 600", memory="64m", cpus=0.5, pids=50, network="none", stop_timeout=0)
     )
     container = wait_for(
         lambda: engine.containers.find(f"dockbus-{job.id}"), what="the job's container"
@@ -87,7 +87,9 @@ def test_the_limits_reach_the_engine(bus: Bus, engine: Engine) -> None:
     assert "no-new-privileges:true" in host["SecurityOpt"]
     assert not host["Privileged"]
     job.cancel()
-    wait_for(lambda: no_container(engine, job), what="the container to be gone")
+    with pytest.raises(JobCanceled):
+        job.wait(timeout=60)
+    assert no_container(engine, job)
 
 
 def test_environment_user_and_folder_reach_the_program(bus: Bus) -> None:
@@ -106,14 +108,15 @@ def test_environment_user_and_folder_reach_the_program(bus: Bus) -> None:
 
 
 def test_running_out_of_memory_is_told(bus: Bus) -> None:
-    ended = result(bus.enqueue(shell("exec tail /dev/zero", memory="16m")))
+    # The Engine begins to watch a container's memory a moment after its start.
+    ended = result(bus.enqueue(shell("sleep 1; exec tail /dev/zero", memory="16m")))
 
     assert ended.exit_code == 137
     assert ended.oom_killed
 
 
 def test_cancel_stops_the_container_and_removes_it(bus: Bus, engine: Engine) -> None:
-    job = bus.enqueue(shell("sleep 60"))
+    job = bus.enqueue(shell("sleep 600"))
     wait_for(
         lambda: engine.containers.all(labels={LABEL_JOB: job.id}, running=True), what="it to run"
     )
@@ -121,7 +124,7 @@ def test_cancel_stops_the_container_and_removes_it(bus: Bus, engine: Engine) -> 
     job.cancel()
 
     with pytest.raises(JobCanceled):
-        job.wait(timeout=15)
+        job.wait(timeout=60)
     assert job.state is JobState.CANCELED
     assert no_container(engine, job)
 
@@ -129,10 +132,10 @@ def test_cancel_stops_the_container_and_removes_it(bus: Bus, engine: Engine) -> 
 def test_a_job_out_of_time_is_stopped_and_fails_without_another_attempt(
     bus: Bus, engine: Engine
 ) -> None:
-    job = bus.enqueue(shell("sleep 60"), timeout=1)
+    job = bus.enqueue(shell("sleep 600"), timeout=1)
 
     with pytest.raises(JobFailed, match="longer than its timeout"):
-        job.wait(timeout=20)
+        job.wait(timeout=60)
     record = job.refresh()
     assert record.error is not None
     assert (record.error.code, record.attempts) == ("job-timeout", 1)
@@ -143,7 +146,7 @@ def test_an_image_that_is_nowhere_fails_with_advice(bus: Bus) -> None:
     job = bus.enqueue(Run(image="dockbus/no-such-image:1", pull="never"))
 
     with pytest.raises(JobFailed, match="never to pull"):
-        job.wait(timeout=20)
+        job.wait(timeout=60)
     record = job.refresh()
     assert record.error is not None
     assert record.error.code == "image-not-found"
@@ -171,13 +174,13 @@ def test_a_killed_worker_loses_nothing_its_container_is_adopted(
     first.process.wait()
 
     start("worker", "run", settings=quick).wait_until_said("taking jobs")
-    ended = job.wait(timeout=45)
+    ended = job.wait(timeout=60)
 
     assert isinstance(ended, RunResult)
     assert (ended.exit_code, ended.container_id) == (5, container)
     said = [line.text for line in job.logs() if line.stream == "stdout"]
     assert said == [f"line {i}" for i in range(1, 9)]
-    assert job.refresh().attempts == 2
+    assert job.refresh().attempts >= 2
     assert no_container(engine, job)
 
 
@@ -200,18 +203,24 @@ def test_a_worker_told_to_stop_hands_its_job_to_the_next(
     assert [line.text for line in job.logs() if line.stream == "stdout"] == ["begun", "done"]
 
 
-def test_two_jobs_run_side_by_side(bus: Bus, engine: Engine) -> None:
-    jobs = [bus.enqueue(shell("sleep 60", stop_timeout=0)) for _ in range(3)]
+def test_jobs_run_side_by_side(bus: Bus, engine: Engine) -> None:
+    jobs = [bus.enqueue(shell("sleep 600", stop_timeout=0)) for _ in range(3)]
 
-    wait_for(lambda: all(job.state is JobState.STARTED for job in jobs), what="three running jobs")
+    for job in jobs:
+        labels = {LABEL_JOB: job.id}
+        wait_for(
+            lambda labels=labels: engine.containers.all(labels=labels, running=True),  # type: ignore[misc]
+            what="it to run",
+        )
     queue = next(queue for queue in bus.queues() if queue.name == "run")
 
     assert (queue.started, queue.queued, queue.workers) == (3, 0, 1)
     for job in jobs:
         job.cancel()
-    wait_for(
-        lambda: all(no_container(engine, job) for job in jobs), 20, "the containers to be gone"
-    )
+    for job in jobs:
+        with pytest.raises(JobCanceled):
+            job.wait(timeout=60)
+        assert no_container(engine, job)
 
 
 def test_a_job_for_this_engine_by_name_runs_here(bus: Bus) -> None:
