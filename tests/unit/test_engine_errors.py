@@ -73,7 +73,12 @@ AGAIN = (EngineUnavailable, EngineTimeout, EngineFault, RegistryRateLimited, Reg
             'Conflict. The container name "/x" is already in use by container "y". You have to remove',
             EngineConflict,
         ),
-        (409, "removal of container x is already in progress", EngineConflict),
+        (409, "removal of container x is already in progress", ContainerNotFound),
+        (
+            409,
+            "can not get logs from container which is dead or marked for removal",
+            ContainerNotFound,
+        ),
         (400, 'exec: "nosuch": executable file not found in $PATH: unknown', CommandNotFound),
         (400, 'exec: "/x/y": stat /x/y: no such file or directory: unknown', CommandNotFound),
         (500, "something nobody has seen before", EngineFault),

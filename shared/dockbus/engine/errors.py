@@ -113,6 +113,7 @@ _TABLE: tuple[tuple[int | None, str, type[EngineError]], ...] = (
     ),
     (404, r"not found.*(image|manifest)|(image|manifest).*not found", ImageNotFound),
     (404, r"", EngineRejected),
+    (409, r"marked for removal|removal of container .* in progress", ContainerNotFound),
     (409, r"", EngineConflict),
     (400, r"", EngineRejected),
     (
