@@ -26,7 +26,11 @@ class _Patience(Retry):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(ExponentialWithJitterBackoff(cap=2.0, base=0.05), -1)
-        self._seconds = seconds
+        self.seconds = seconds
+
+    def __deepcopy__(self, memo: object) -> _Patience:
+        """Itself: all connections of a client share one patience, so that it can end for all."""
+        return self
 
     def call_with_retry(
         self,
@@ -36,11 +40,11 @@ class _Patience(Retry):
         with_failure_count: bool = False,
     ) -> T:
         """Call `do` until it succeeds or patience ends."""
-        end = time.monotonic() + self._seconds
+        begun = time.monotonic()
 
         def failed(error: Exception, *count: int) -> None:
             fail(error, *count)
-            if time.monotonic() > end:
+            if time.monotonic() > begun + self.seconds:
                 raise error
 
         return super().call_with_retry(do, failed, is_retryable, with_failure_count)
@@ -91,6 +95,11 @@ _IN_SCRIPTS = {
     "access a non local key in a cluster": "MOVED",
 }
 """What Redis says, from within a script, in place of a code."""
+
+
+def hurry(client: redis.Redis) -> None:
+    """From now on, and for calls that are under way, let the client of `connect` be patient no longer."""
+    cast("_Patience", client.get_retry()).seconds = 0.0
 
 
 @contextmanager

@@ -23,6 +23,7 @@ import redis.exceptions
 from redis import Redis
 
 from dockbus.bus import Bus
+from dockbus.connection import hurry
 from dockbus.engine import Engine
 from dockbus.errors import DockbusError, EngineNameTaken
 from dockbus.jobs import Kind
@@ -30,7 +31,7 @@ from dockbus.queue import queue_name
 from dockbus.settings import Settings
 from dockbus_workers.orphans import EVERY, remove_orphans
 from dockbus_workers.scanner import find_program
-from dockbus_workers.worker import SlotWorker
+from dockbus_workers.worker import POLL, SlotWorker
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class WorkerProcess:
         over.set()
         beats.join()
         for worker in self._workers:
-            worker.leave()
+            self._try(worker.leave)
         self._pool.shutdown(wait=False)
         self._engine.close()
         self._bus.close()
@@ -124,7 +125,7 @@ class WorkerProcess:
 
     def _drain(self, loops: list[threading.Thread]) -> None:
         for thread in loops:
-            thread.join()
+            thread.join(timeout=2 * POLL)  # longer only where Redis is away
         if self._busy():
             log.info(
                 "waiting up to %.0f s for %d running jobs", self.settings.worker.drain, self._busy()
@@ -133,6 +134,9 @@ class WorkerProcess:
         for worker in self._workers:
             worker.leaving.set()
         self._wait_idle(HAND_BACK)
+        hurry(self._bus.redis)
+        for thread in loops:
+            thread.join()
 
     def _busy(self) -> int:
         return sum(worker.busy for worker in self._workers)
