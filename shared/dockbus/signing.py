@@ -49,14 +49,10 @@ def pack(order: Order, expires: int) -> bytes:
     Raises:
         InvalidSpec: it is too large.
     """
-    how = order.model_dump(mode="json", exclude={"spec"}, exclude_defaults=True)
-    call = [
-        order.spec.kind,
-        None,
-        [order.spec.model_dump(mode="json")],
-        {"expires": expires, **how},
-    ]
-    data = json.dumps(call, separators=(",", ":")).encode()
+    spec = order.spec.model_dump_json()
+    terms = order.model_dump_json(exclude={"spec"}, exclude_defaults=True)
+    how = f'{{"expires":{expires}' + ("}" if terms == "{}" else f",{terms[1:]}")
+    data = f'["{order.spec.kind}",null,[{spec}],{how}]'.encode()
     if len(data) > MAX_BYTES:
         raise InvalidSpec(f"it takes {len(data)} bytes; a job may have {MAX_BYTES}")
     return data

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic_core import PydanticSerializationError
 
 LABEL_MANAGED = "dockbus.managed"
 """On everything dockbus made, with the value `true`."""
@@ -48,8 +49,8 @@ class SpecModel(BaseModel):
     def _unicode(self) -> Self:
         # What Python makes of a command line's bytes that are no UTF-8; JSON, and so the bus, cannot carry it.
         try:
-            json.dumps(self.model_dump(), ensure_ascii=False).encode()
-        except UnicodeEncodeError:
+            self.model_dump_json()
+        except PydanticSerializationError:
             raise ValueError("it holds text that is not Unicode") from None
         return self
 

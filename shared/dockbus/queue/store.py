@@ -104,9 +104,10 @@ class Jobs:
     ) -> list[int]:
         """Add those of `orders`; says which have to be added again, since Redis was emptied meanwhile."""
         calls: list[Sequence[Argument]] = []
+        made = now()
         for i in todo:
             order = orders[i]
-            fields = self._fields(ids[i], order, packed[i])
+            fields = self._fields(ids[i], order, packed[i], made)
             bus = self.name() if order.key else ""
             calls.append((bus, ids[i], order.delay, ",".join(order.after), *fields))
         again: list[int] = []
@@ -138,12 +139,12 @@ class Jobs:
             self._name = str(self._redis.get(BUS), "ascii")  # type: ignore[arg-type]
         return self._name
 
-    def _fields(self, job_id: JobId, order: Order, data: bytes) -> list[Argument]:
+    def _fields(self, job_id: JobId, order: Order, data: bytes, made: str) -> list[Argument]:
         """The record of a new job, field by field: first what RQ's tools read, then what is ours."""
         kind = order.spec.kind.value
         fields: dict[str, Argument] = {
-            "created_at": now(),
-            "data": zlib.compress(data),
+            "created_at": made,
+            "data": zlib.compress(data, 1),
             "origin": queue_name(order.spec.kind, order.engine),
             "description": kind,
             "timeout": math.ceil(order.limit),
