@@ -110,6 +110,8 @@ def registry(scratch: Path, say: Say) -> Generator[str]:
 @pytest.fixture(scope="session")
 def redis_url(scratch: Path, say: Say) -> Generator[str]:
     with _service(local.local_redis(scratch / "redis", say)) as url:
+        with connect(url) as client:  # nobody kills this one, and a thousand syncs take their time
+            client.config_set("appendfsync", "everysec")  # pyright: ignore[reportUnknownMemberType]
         yield url
 
 

@@ -163,7 +163,7 @@ def _redis(settings: Settings) -> Iterator[Check]:
             "redis persistence",
             Level.WARNING,
             "append-only file off",
-            "A crash loses jobs that were accepted; set `appendonly yes`.",
+            "A crash loses jobs that were accepted; set `appendonly yes` and `appendfsync always`.",
         )
     )
     policy = str(info.get("maxmemory_policy"))

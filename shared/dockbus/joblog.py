@@ -66,12 +66,19 @@ class JobLog:
         self._redis = redis
         self._key = KEY + job
 
-    def last_stamp(self) -> str:
-        """The Engine timestamp of the newest line that has one; empty if there is none."""
-        for _, fields in cast("list[Any]", self._redis.xrevrange(self._key, count=200)):
-            if stamp := fields.get(b"n"):
-                return str(stamp.decode())
-        return ""
+    def last_stamps(self) -> dict[Stream, str]:
+        """The Engine timestamp of the newest line of each stream that has one."""
+        found: dict[Stream, str] = {}
+        end = "+"
+        while rows := cast("list[Any]", self._redis.xrevrange(self._key, end, count=1000)):
+            for _, fields in rows:
+                for short, stream in _LONG.items():
+                    if b"n" in fields and short.encode() in fields:
+                        found.setdefault(stream, str(fields[b"n"].decode()))
+            if len(found) > 1:
+                break
+            end = f"({rows[-1][0].decode()}"
+        return found
 
     def newest(self) -> StreamId:
         """Where the log stands now, just before its newest entry, so that an end mark there is still read."""

@@ -192,15 +192,15 @@ def test_the_end_is_still_read_from_where_the_log_stands(
     assert log.read(log.newest())[1], "a waiter that begins now would wait for ever"
 
 
-def test_the_last_stamp_is_that_of_the_newest_line_which_has_one(
+def test_the_last_stamps_are_those_of_the_newest_line_of_each_stream(
     running: Running, log: JobLog
 ) -> None:
-    assert log.last_stamp() == ""
-    running.write(
-        [line("a", stamp="1"), line("b", stamp="2"), line("c"), Progress(step="", status="")]
-    )
+    assert log.last_stamps() == {}
+    running.write([LogLine(stream="stderr", text="e", stamp="0")])
+    running.write([line("a", stamp="1"), line("b", stamp="2"), line("c")] * 800)
+    running.write([LogLine(stream="system", text="s"), Progress(step="", status="")])
 
-    assert log.last_stamp() == "2"
+    assert log.last_stamps() == {"stdout": "2", "stderr": "0"}
 
 
 PLANTED = [

@@ -152,7 +152,12 @@ def test_the_example_environment_lists_every_variable_and_no_secret() -> None:
 def test_redis_keeps_what_it_accepts() -> None:
     said = " ".join(SERVICES["redis"]["command"])
 
-    for option in ("--appendonly yes", "--maxmemory-policy noeviction", "--requirepass ${"):
+    for option in (
+        "--appendonly yes",
+        "--appendfsync always",
+        "--maxmemory-policy noeviction",
+        "--requirepass ${",
+    ):
         assert option in said
     assert ("redis", "/data") in mounts(SERVICES["redis"])
 

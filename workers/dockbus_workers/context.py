@@ -201,10 +201,10 @@ class JobContext:
         """Tell how far the work has come."""
         self._write(progress)
 
-    def last_stamp(self) -> str:
-        """The Engine's timestamp of the last line that an earlier attempt has logged; empty if there is none."""
+    def last_stamps(self) -> dict[LogStream, str]:
+        """The Engine's timestamp of the last line of each stream that an earlier attempt has logged."""
         with self._attached():
-            return self._bus.log(self.job).last_stamp()
+            return self._bus.log(self.job).last_stamps()
 
     def flush(self) -> None:
         """Write what is buffered.

@@ -74,7 +74,9 @@ def _command(binary: str, data_dir: Path, socket: Path) -> list[str]:
         "unixsocket": str(socket),
         "unixsocketperm": "600",
         "appendonly": "yes",
-        "appendfsync": "everysec",
+        # With `everysec` it answers before it has written anything while the disk is syncing: killed then, it forgets
+        # jobs that it had accepted.
+        "appendfsync": "always",
         "save": "",
         "maxmemory-policy": "noeviction",
     }

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 from dockbus import local
-from dockbus.connection import connect
 from dockbus.engine import Engine
 from dockbus.local.process import running
 from dockbus.settings import EngineSettings
@@ -34,9 +33,6 @@ class RedisServer:
     def start(self) -> None:
         """Start it, or start it again."""
         self.url = self._stack.enter_context(local.local_redis(self._folder, lambda _: None))
-        with connect(self.url) as client:
-            # With `everysec`, Redis answers before it has written anything while the disk is syncing.
-            client.config_set("appendfsync", "always")  # pyright: ignore[reportUnknownMemberType]
 
     def kill(self) -> None:
         """SIGKILL."""

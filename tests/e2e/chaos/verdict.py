@@ -86,9 +86,14 @@ def lost_or_doubled(stories: Sequence[Story], cut: Collection[str] = ()) -> Iter
         for before, after in pairwise(["", *story.states]):
             if before in FINAL or after not in FROM[before]:
                 yield f"{tale}: {after} after {before or 'nothing'}"
-        back = sum(stored.event.data.get("reason") == "handed-back" for stored in story.events)
+        reasons = [
+            (state, stored.event.data.get("reason"))
+            for state, stored in zip(story.states, story.events, strict=True)
+        ]
+        # Neither one that was handed back counts, nor one that could not clear a canceled job away.
+        back = reasons.count(("queued", "handed-back")) + reasons.count(("scheduled", "cancel"))
         if record.attempts != story.states.count("started") - back:
-            yield f"{tale}: {record.attempts} attempts, {back} handed back"
+            yield f"{tale}: {record.attempts} attempts, {back} that do not count"
         if isinstance(record.result, RunResult) and record.id not in cut:
             code = record.result.exit_code
             if code != story.job.exit_code:

@@ -9,9 +9,17 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from dockbus.engine import Container, ContainerSpec, EngineConflict, EngineTimeout, ImageNotFound
+from dockbus.engine import (
+    Container,
+    ContainerSpec,
+    EngineConflict,
+    EngineFault,
+    EngineTimeout,
+    ImageNotFound,
+)
 from dockbus.engine.views import parse_time
 from dockbus.errors import DockbusError
+from dockbus.joblog import Stream
 from dockbus.jobs import (
     LABEL_BUS,
     LABEL_JOB,
@@ -23,6 +31,10 @@ from dockbus.jobs import (
 )
 from dockbus_workers.context import Detached, JobContext
 from dockbus_workers.handlers.pull import fetch
+
+STRAY = 10
+"""Seconds by which a line may be out of order. The Engine reads stdout and stderr in two threads, each of which
+stamps a line before it writes it down: only the lines of one stream come in the order of their stamps."""
 
 
 def run(spec: Run, ctx: JobContext) -> RunResult:
@@ -37,8 +49,8 @@ def run(spec: Run, ctx: JobContext) -> RunResult:
         ctx.check()
         if container.state == "created":
             ctx.hold()
-            ctx.engine.containers.start(container.id)
-        _follow(container.id, ctx, seen=ctx.last_stamp() if adopted else "")
+            container = _start(container, spec, ctx)
+        _follow(container.id, ctx, seen=ctx.last_stamps() if adopted else {})
         ended = ctx.engine.containers.get(container.id)
     except Detached:
         raise  # it runs on and is adopted
@@ -121,6 +133,25 @@ def _adopt(container: Container, ctx: JobContext) -> Container:
     return container
 
 
+def _start(container: Container, spec: Run, ctx: JobContext) -> Container:
+    """Start a container that never was; returns it, or the one that had to be made in its place."""
+    try:
+        ctx.engine.containers.start(container.id)
+    except EngineFault as error:
+        # What is left of an Engine that was killed while it got the container's process ready: nothing of the
+        # container has run, and nothing ever can.
+        if f"task {container.id}: already exists" not in error.detail:
+            raise
+        ctx.log(
+            f"container {container.id[:12]} cannot be started after the Engine's end; made anew"
+        )
+        ctx.engine.containers.remove(container.id)
+        container, _ = _make_or_adopt(spec, ctx)
+        ctx.hold()
+        ctx.engine.containers.start(container.id)
+    return container
+
+
 def _ensure_image(spec: Run, ctx: JobContext) -> None:
     present = ctx.engine.images.find(spec.image) is not None
     if spec.pull == "never" and not present:
@@ -129,26 +160,28 @@ def _ensure_image(spec: Run, ctx: JobContext) -> None:
         fetch(spec.image, None, ctx)
 
 
-def _follow(container: str, ctx: JobContext, *, seen: str) -> None:
-    """Log the container's output, after the line stamped `seen`, until it has stopped."""
-    told = sys.maxsize if seen else 0  # characters of that line; a long one comes in pieces
+def _follow(container: str, ctx: JobContext, *, seen: dict[Stream, str]) -> None:
+    """Log the container's output, after the lines stamped as in `seen`, until it has stopped."""
+    told = dict.fromkeys(seen, sys.maxsize)  # characters of that line; a long one comes in pieces
     ended = False
     while True:
-        since = parse_time(seen)
+        since = parse_time(max(seen.values(), default=""))
         start = partial(
             ctx.engine.containers.logs,
             container,
-            since=str(int(since.timestamp())) if since else "",
+            since=str(int(since.timestamp() - STRAY)) if since else "",
         )
-        known, skip = seen, told
+        known, skip = dict(seen), dict(told)
         try:
             for line in ctx.pump(start):
-                text = line.text
-                if line.stamp == known:
-                    text, skip = text[skip:], max(0, skip - len(text))
-                if line.stamp > known or (line.stamp == known and text):
-                    told = len(text) + (told if line.stamp == seen else 0)
-                    seen = line.stamp
+                text, last = line.text, known.get(line.stream, "")
+                if line.stamp == last:
+                    over = skip[line.stream]
+                    text, skip[line.stream] = text[over:], max(0, over - len(text))
+                if line.stamp > last or (line.stamp == last and text):
+                    more = line.stamp == seen.get(line.stream)
+                    told[line.stream] = len(text) + (told[line.stream] if more else 0)
+                    seen[line.stream] = line.stamp
                     ctx.log(text, line.stream, line.stamp)
         except EngineTimeout:
             pass  # it has been silent; a connection that had died would look the same, so connect again

@@ -22,8 +22,11 @@ else
     push(id, true, 'handed-back')
   else
     set(id, 'error', value)
-    if get(id, 'cancel') ~= '' then -- asked for while the attempt was failing: no pause
-      push(id, true)
+    if get(id, 'cancel') ~= '' then
+      -- Asked for while the attempt was failing, or what has to be cleared away cannot be reached: soon again,
+      -- as often as it takes.
+      set(id, 'attempts', math.max(whole(get(id, 'attempts')) - 1, 0))
+      schedule(id, string.format('%.6f', now + 1), {error = code(value), reason = 'cancel'})
     else
       schedule(id, string.format('%.6f', now + tonumber(ARGV[9])), {error = code(value)})
     end
