@@ -120,6 +120,21 @@ def test_a_child_of_two_parents_that_fail_ends_once(bus: Bus, attempts: Attempts
     assert states(bus, child.id) == ["waiting", "failed"]
 
 
+def test_all_that_hang_together_fail_whoever_comes_first(bus: Bus, attempts: Attempts) -> None:
+    """Some wait for the root and for each other, so that the root's end reaches them on several ways."""
+    root = bus.enqueue(SPEC)
+    first = [bus.enqueue(SPEC, after=[root]) for _ in range(80)]  # more than Redis keeps in order
+    second = [bus.enqueue(SPEC, after=[root, job]) for job in first for _ in range(2)]
+    third = [bus.enqueue(SPEC, after=[root, *first, *second]) for _ in range(3)]
+    jobs = [*first, *second, *third]
+
+    end(attempts, root, "failed")
+
+    assert {job.state for job in jobs} == {JobState.FAILED}
+    assert all(states(bus, job.id) == ["waiting", "failed"] for job in jobs)
+    assert here(bus) == {"failed": 1 + len(jobs)}
+
+
 def test_a_long_chain_fails_to_its_end(bus: Bus, attempts: Attempts) -> None:
     jobs = bus.chain(*[SPEC] * 2500)
 

@@ -151,46 +151,50 @@ end
 
 local ENDS = {succeeded = 'finished', failed = 'failed', dead = 'failed', canceled = 'canceled'}
 
--- Ends a job, and with it the jobs that cannot go on without it; the others that waited for it go on.
-local function finish(first, state, value, error)
-  local ends = {{id = first, state = state, value = value, error = error}}
+-- Ends one job, lets those go on that waited for it, and adds to `ends` those that cannot.
+local function finish_one(it, ends)
+  local id, status = it.id, ENDS[it.state]
+  local queue, name, kept =
+    get_all(id, 'origin', 'exclusive', status == 'failed' and 'failure_ttl' or 'result_ttl')
+  local ttl = whole(kept) > 0 and whole(kept) or 86400
+  leave(id)
+  set(id, 'status', status, 'ended_at', NOW)
+  if it.value then set(id, 'value', it.value) end
+  if it.error then set(id, 'error', it.error) end
+  if it.state == 'dead' then set(id, 'dead', '1') end
+  redis.call('EXPIRE', job_key(id), ttl)
+  redis.call('ZADD', registry(status, queue), now + ttl, id)
+  pcall(close_log, id, ttl)
+  tell(id, it.state, it.error and {error = code(it.error)})
+  release(name, id)
+  redis.call('HDEL', job_key(id), unpack(SPENT))
+  local children = redis.call('SMEMBERS', children_key(id))
+  if #children > 0 then redis.call('DEL', children_key(id)) end
+  for _, child in ipairs(children) do
+    local policy = get(child, 'after_failure')
+    if get(child, 'status') ~= 'deferred' then -- canceled meanwhile
+    elseif it.state == 'succeeded' or policy == 'run' then
+      local left = whole(get(child, 'parents')) - 1
+      set(child, 'parents', left)
+      if left <= 0 then
+        leave(child)
+        ready(child)
+      end
+    else
+      table.insert(ends, {
+        id = child,
+        state = policy == 'skip' and 'canceled' or 'failed',
+        error = (string.gsub(%DEPENDENCY%, '{parent}', id)),
+      })
+    end
+  end
+end
+
+-- Ends a job, and with it the jobs that cannot go on without it. A list, not a recursion: a chain may be long.
+local function finish(id, state, value, error)
+  local ends = {{id = id, state = state, value = value, error = error}}
   while #ends > 0 do
     local it = table.remove(ends)
-    local id, status = it.id, ENDS[it.state]
-    if has_ended(id) then break end -- a child of two parents that end here
-    local queue, name, kept =
-      get_all(id, 'origin', 'exclusive', status == 'failed' and 'failure_ttl' or 'result_ttl')
-    local ttl = whole(kept) > 0 and whole(kept) or 86400
-    leave(id)
-    set(id, 'status', status, 'ended_at', NOW)
-    if it.value then set(id, 'value', it.value) end
-    if it.error then set(id, 'error', it.error) end
-    if it.state == 'dead' then set(id, 'dead', '1') end
-    redis.call('EXPIRE', job_key(id), ttl)
-    redis.call('ZADD', registry(status, queue), now + ttl, id)
-    pcall(close_log, id, ttl)
-    tell(id, it.state, it.error and {error = code(it.error)})
-    release(name, id)
-    redis.call('HDEL', job_key(id), unpack(SPENT))
-    local children = redis.call('SMEMBERS', children_key(id))
-    if #children > 0 then redis.call('DEL', children_key(id)) end
-    for _, child in ipairs(children) do
-      local policy = get(child, 'after_failure')
-      if get(child, 'status') ~= 'deferred' then -- canceled meanwhile
-      elseif it.state == 'succeeded' or policy == 'run' then
-        local left = whole(get(child, 'parents')) - 1
-        set(child, 'parents', left)
-        if left <= 0 then
-          leave(child)
-          ready(child)
-        end
-      else
-        table.insert(ends, {
-          id = child,
-          state = policy == 'skip' and 'canceled' or 'failed',
-          error = (string.gsub(%DEPENDENCY%, '{parent}', id)),
-        })
-      end
-    end
+    if not has_ended(it.id) then finish_one(it, ends) end -- it may be a child of two that end here
   end
 end
