@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -117,6 +117,12 @@ class EngineServer:
         self._stack.close()
 
     def _remove(self) -> None:
+        # A killed containerd forgets some of the shims that it had started; each has the folder in its command.
+        for found in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # it has ended meanwhile
+                command = found.read_bytes()
+                if b"containerd-shim" in command and bytes(self._folder) in command:
+                    os.kill(int(found.parent.name), signal.SIGKILL)
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
         for mount in reversed([line.split()[4] for line in mounts]):
             if Path(mount).is_relative_to(self._folder):
