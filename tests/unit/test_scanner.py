@@ -58,7 +58,6 @@ def context(verdict: Verdict = "go-on") -> JobContext:
     attempt = Attempt(
         job=JobId("scan"),
         token="1",
-        queue="scan",
         number=1,
         order=order,
         seal="0" * 16,

@@ -37,7 +37,6 @@ class Attempt:
 
     job: JobId
     token: str
-    queue: str
     number: int
     """1 for the job's first."""
     order: Order | JobError
@@ -93,15 +92,10 @@ class Attempts:
                 Attempt(
                     job=job,
                     token=token.decode(),
-                    queue=queue,
                     number=int(fields["attempts"]),
                     order=order,
                     seal=fields.get("sig", b"")[:16].decode("ascii", "replace"),
-                    verdict="lost"
-                    if "lost" in fields
-                    else "cancel"
-                    if "cancel" in fields
-                    else "go-on",
+                    verdict=_verdict(fields),
                     concluded=_concluded(fields),
                 )
             )
@@ -168,7 +162,7 @@ class Attempts:
 
     def reap(self, queue: str) -> list[JobId]:
         """Put the jobs whose lease has run out back on their queue; which."""
-        return [JobId(raw.decode()) for raw in self._scripts.run("reap", queue)]
+        return [JobId(raw.decode("utf-8", "replace")) for raw in self._scripts.run("reap", queue)]
 
     def mend(self) -> list[JobId]:
         """Forget some of the jobs that are no longer kept, and queue again some that have fallen out of their queue.
@@ -181,6 +175,12 @@ class Attempts:
         if not answer:
             attempt.verdict = "superseded"
         return bool(answer)
+
+
+def _verdict(fields: Mapping[str, bytes]) -> Verdict:
+    if "lost" in fields:
+        return "lost"
+    return "cancel" if "cancel" in fields else "go-on"
 
 
 def _concluded(fields: Mapping[str, bytes]) -> tuple[End, str] | None:
