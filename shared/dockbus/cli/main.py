@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from dockbus.cli import look, order, output, submit
+from dockbus.cli import kinds, look, order, output
 from dockbus.cli.options import JSON
 from dockbus.cli.up import up
 from dockbus.errors import DockbusError, MissingExtra
@@ -35,11 +35,11 @@ CONTRIBUTED = {
 
 PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Put jobs on the bus": (
-        submit.run,
-        submit.pull,
-        submit.build,
-        submit.scan,
-        submit.cleanup,
+        kinds.run,
+        kinds.pull,
+        kinds.build,
+        kinds.scan,
+        kinds.cleanup,
         order.enqueue,
         order.replay,
     ),
