@@ -14,11 +14,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import JsonValue, ValidationError
 from redis import Redis
 
+from dockbus.artefacts import Artefact, pick
+from dockbus.blobs import PIECE, Blob, Blobs
 from dockbus.connection import connect, ping, reachable
 from dockbus.errors import (
     InvalidSpec,
@@ -47,6 +50,7 @@ class Bus:
         self.redis: Redis = connect(settings.redis_url, patience=patience)
         self.job_store = Jobs(self.redis, settings.bus_keys(), settings.bus)
         self.event_stream = EventStream(self.redis, keep=settings.bus.events)
+        self.blobs = Blobs(self.redis, limit=settings.bus.blob_size)
 
     @classmethod
     def connect(cls, settings: Settings | None = None) -> Self:
@@ -213,6 +217,22 @@ class Bus:
         """The log of a job."""
         return JobLog(self.redis, job_id)
 
+    def upload(self, source: bytes | Path | Iterable[bytes]) -> Blob:
+        """Put bytes on the bus that a job is to use, such as the tar of a build context. They stay as long as an order holds.
+
+        Args:
+            source: the bytes, a file that holds them, or pieces of them.
+
+        Raises:
+            BlobTooLarge: they are too many.
+            RedisUnavailable: Redis does not answer.
+        """
+        ttl = self.settings.bus.job_ttl
+        if isinstance(source, Path):
+            with source.open("rb") as file:
+                return self.blobs.put(iter(lambda: file.read(PIECE), b""), ttl=ttl)
+        return self.blobs.put([source] if isinstance(source, bytes) else source, ttl=ttl)
+
     # -- events ----------------------------------------------------------------------------
 
     def events(self, *, since: str = "", follow: bool = True) -> Iterator[StoredEvent]:
@@ -293,6 +313,19 @@ class JobHandle:
         if record.state.ended:
             raise JobFailed(told)
         raise WaitTimeout(f"job {self.id} is {record.state.value} after {timeout} s")
+
+    def artefacts(self) -> Sequence[Artefact]:
+        """The files that the job has left; none as long as it has not succeeded."""
+        return getattr(self.refresh().result, "artefacts", ())
+
+    def artefact(self, name: str) -> Iterator[bytes]:
+        """One of the files that the job has left, in pieces.
+
+        Raises:
+            ArtefactNotFound: it has left none of that name.
+            BlobNotFound: it is no longer kept.
+        """
+        return self._bus.blobs.read(pick(self.artefacts(), name).digest)
 
     def _is_over(self) -> bool:
         """Whether there is nothing more to learn of it; of a job that another key signed, there never is."""

@@ -73,6 +73,8 @@ class BusSettings(_Group):
     """Newest log lines kept for each job (about; Redis trims in blocks)."""
     events: int = Field(default=100_000, ge=1)
     """Newest events kept in the event stream (about; Redis trims in blocks)."""
+    blob_size: int = Field(default=64 * 1024**2, ge=1024, le=512 * 1024**2)
+    """Bytes that one uploaded file, or one file that a job leaves, may have. They are kept in Redis' memory."""
 
 
 class EngineSettings(_Group):
@@ -110,6 +112,13 @@ class WorkerSettings(_Group):
     """Seconds that running jobs are given to end after SIGTERM, before they go back to their queue."""
     heartbeat: float = Field(default=10.0, ge=3)
     """Seconds without a sign of life after which a running job counts as orphaned."""
+
+
+class SecretsSettings(_Group):
+    """Secrets that jobs name and workers have."""
+
+    dir: str = ""
+    """Folder with one file for each secret, named as the secret, such as `/run/secrets`. Empty: there are none."""
 
 
 class BuildSettings(_Group):
@@ -172,6 +181,7 @@ class Settings(_Group):
     engine: EngineSettings = EngineSettings()
     api: ApiSettings = ApiSettings()
     worker: WorkerSettings = WorkerSettings()
+    secrets: SecretsSettings = SecretsSettings()
     build: BuildSettings = BuildSettings()
     scan: ScanSettings = ScanSettings()
     watch: WatchSettings = WatchSettings()

@@ -4,7 +4,7 @@ import pytest
 import typer
 from pydantic import JsonValue
 
-from dockbus.cli import output
+from dockbus.cli import results, terminal
 from dockbus.cli.delivery import exit_code
 from dockbus.cli.options import json_or_text, labels, pairs, seconds
 from dockbus.jobs import Build, Cleanup, PullResult, Run, RunResult, ScanResult, Severity, Spec
@@ -84,12 +84,12 @@ def test_exit_code_is_that_of_the_container_and_2_for_a_failed_verdict() -> None
     ],
 )
 def test_a_job_is_told_in_a_few_words(spec: Spec, words: str) -> None:
-    assert output.what(spec) == words
+    assert results.what(spec) == words
 
 
 def test_texts_from_the_bus_cannot_move_the_cursor() -> None:
     assert (
-        output.printable("\x1b[2Jhé\r\tß\x07")
+        terminal.printable("\x1b[2Jhé\r\tß\x07")
         == "\N{REPLACEMENT CHARACTER}[2Jhé"
         + ("\N{REPLACEMENT CHARACTER}" * 2)
         + "ß\N{REPLACEMENT CHARACTER}"

@@ -10,12 +10,13 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import redis.exceptions
 
+from dockbus.artefacts import Artefact
 from dockbus.bus import Bus
 from dockbus.engine import Engine, Stream
 from dockbus.errors import DockbusError, JobCanceled, JobTimeout, RedisUnavailable, WorkerLost
@@ -26,6 +27,7 @@ from dockbus.queue import Attempt, Attempts
 from dockbus.records import Failure
 from dockbus.units import show_span
 from dockbus_workers.redaction import Redactor
+from dockbus_workers.secrets import read_secret
 
 T = TypeVar("T")
 TICK = 0.25
@@ -60,6 +62,9 @@ class JobContext:
         """What tells this very order from an earlier one with the same key."""
         self.engine = engine
         self.settings = bus.settings
+        self.redis = bus.redis
+        """For a worker's own small state; to be used within `attached`."""
+        self.blobs = bus.blobs
         self.last_attempt = attempt.number > order.policy.max
         """Whether there is no other attempt if this one fails."""
         self.remains: list[Callable[[], None]] = []
@@ -112,7 +117,7 @@ class JobContext:
         Raises:
             Detached: it is not.
         """
-        with self._attached():
+        with self.attached():
             engine = self.engine.name if here else ""
             if not self._attempts.claim(self._attempt, engine=engine):
                 raise Detached("its lease had run out")
@@ -124,6 +129,102 @@ class JobContext:
             time.sleep(min(TICK, left))
             self.check()
 
+    # -- what jobs share -------------------------------------------------------------------
+
+    @contextmanager
+    def permit(self, name: str, limit: int = 1, *, waiting: str = "") -> Generator[None]:
+        """Hold one of `limit` permits of a name for the block; waits for it.
+
+        All workers of this Engine share them. What a worker held when it died is free as soon as its lease runs out.
+
+        Args:
+            name: what it is for, such as `build`.
+            limit: how many attempts may hold one at the same time.
+            waiting: what to tell in the job's log when there is none yet.
+        """
+        key = self._permit_key(name)
+        while True:
+            with self.attached():
+                holder = self._attempts.permit(self._attempt, key, limit)
+            if holder is None:
+                break
+            self.check()
+            if waiting:
+                self.log(f"{waiting} (job {holder})")
+                waiting = ""
+            self.sleep(TICK)
+        try:
+            yield
+        finally:
+            with suppress(redis.exceptions.RedisError):  # it is free when the lease runs out
+                self._attempts.release(self._attempt, key)
+
+    @contextmanager
+    def try_permit(self, name: str, limit: int = 1) -> Generator[bool]:
+        """The same without waiting: whether there was one."""
+        key = self._permit_key(name)
+        with self.attached():
+            held = self._attempts.permit(self._attempt, key, limit) is None
+        try:
+            yield held
+        finally:
+            if held:
+                with suppress(redis.exceptions.RedisError):
+                    self._attempts.release(self._attempt, key)
+
+    def _permit_key(self, name: str) -> str:
+        return f"{self.engine.name}:{name}"
+
+    def image_used(self, image_id: str) -> None:
+        """Note that a job has just used the image with this ID."""
+        with self.attached():
+            self.redis.zadd(self._used_key, {image_id: time.time()})
+
+    def images_used(self) -> dict[str, float]:
+        """When jobs last used the images of this Engine: seconds since 1970 by image ID."""
+        with self.attached():
+            pairs: Any = self.redis.zrange(self._used_key, 0, -1, withscores=True)  # pyright: ignore[reportUnknownMemberType]
+        return {name.decode(): float(score) for name, score in pairs}
+
+    def images_forgotten(self, *image_ids: str) -> None:
+        """Keep no stamp of images that are gone."""
+        if image_ids:
+            with self.attached():
+                self.redis.zrem(self._used_key, *image_ids)
+
+    @property
+    def _used_key(self) -> str:
+        return f"dockbus:used:{self.engine.name}"
+
+    # -- secrets and files -----------------------------------------------------------------
+
+    def secret(self, name: str) -> str:
+        """A secret that the worker has. It is blotted out of the job's log from now on.
+
+        Raises:
+            SecretNotFound: the worker does not have it.
+        """
+        secret = read_secret(self.settings.secrets.dir, name)
+        self._redactor.add(secret)
+        return secret
+
+    def hide(self, *secrets: str) -> None:
+        """Blot these out of the job's log from now on: what a secret was made into."""
+        self._redactor.add(*secrets)
+
+    def keep(self, name: str, data: bytes | Iterable[bytes], media_type: str) -> Artefact:
+        """Keep a file that the job leaves, as long as its record at least.
+
+        Raises:
+            BlobTooLarge: it has too many bytes.
+        """
+        kept = max(self.settings.bus.result_ttl, self.settings.bus.failure_ttl)
+        with self.attached():
+            blob = self.blobs.put([data] if isinstance(data, bytes) else data, ttl=kept)
+        return Artefact(name=name, media_type=media_type, digest=blob.digest, size=blob.size)
+
+    # -- what there is ---------------------------------------------------------------------
+
     def job_is_active(self, job: str | None) -> bool:
         """Whether that is the ID of a job of this bus that has not ended."""
         try:
@@ -134,7 +235,7 @@ class JobContext:
     @property
     def bus_name(self) -> str:
         """The name of this bus, which its containers carry."""
-        with self._attached():
+        with self.attached():
             return self._bus.job_store.name()
 
     def pump(self, start: Callable[[], Stream[T]]) -> Iterator[T]:
@@ -203,7 +304,7 @@ class JobContext:
 
     def last_stamps(self) -> dict[LogStream, str]:
         """The Engine's timestamp of the last line of each stream that an earlier attempt has logged."""
-        with self._attached():
+        with self.attached():
             return self._bus.log(self.job).last_stamps()
 
     def flush(self) -> None:
@@ -214,7 +315,7 @@ class JobContext:
         """
         if self._buffer:
             written, self._buffer = self._buffer, []
-            with self._attached():
+            with self.attached():
                 if not self._attempts.log(self._attempt, written):
                     raise Detached("its lease had run out")
 
@@ -224,7 +325,8 @@ class JobContext:
             self.flush()
 
     @contextmanager
-    def _attached(self) -> Generator[None]:
+    def attached(self) -> Generator[None]:
+        """Turn a Redis that has been away for too long into `Detached`."""
         try:
             yield
         except (redis.exceptions.RedisError, RedisUnavailable) as error:

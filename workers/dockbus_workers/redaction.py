@@ -19,20 +19,24 @@ class Redactor:
     """Blots out the secrets of one spec.
 
     Secrets are the values of `env` and `args` whose name says so (a password, token, key…), wherever they
-    stand in a line, and the `user:password` of every URL.
+    stand in a line, what is added later, and the `user:password` of every URL.
     """
 
     def __init__(self, spec: SpecModel) -> None:
         named = {**getattr(spec, "env", {}), **getattr(spec, "args", {})}
-        values = {
-            str(part)
-            for name, value in named.items()
-            if _NAME.search(name)
-            for part in (value, *str(value).splitlines())  # a line of a log holds one line of a key
-            if len(str(part)) >= SHORTEST
-        }
-        longest_first = sorted(values, key=len, reverse=True)
-        self._secrets = re.compile("|".join(map(re.escape, longest_first))) if values else None
+        self._values: set[str] = set()
+        self._secrets: re.Pattern[str] | None = None
+        self.add(*(str(value) for name, value in named.items() if _NAME.search(name)))
+
+    def add(self, *secrets: str) -> None:
+        """Blot these out as well."""
+        for secret in secrets:
+            parts = (secret, *secret.splitlines())  # a line of a log holds one line of a key
+            self._values.update(part for part in parts if len(part) >= SHORTEST)
+        longest_first = sorted(self._values, key=len, reverse=True)
+        self._secrets = (
+            re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        )
 
     def redact(self, text: str) -> str:
         """The text without them."""

@@ -13,6 +13,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 
+from dockbus.artefacts import ArtefactNotFound
+from dockbus.blobs import BlobNotFound, BlobTooLarge
 from dockbus.errors import (
     DockbusError,
     InvalidSpec,
@@ -48,11 +50,14 @@ class Bug(DockbusError):
 
 STATUS: dict[type[DockbusError], int] = {
     Unauthorized: 401,
+    ArtefactNotFound: 404,
+    BlobNotFound: 404,
     JobNotFound: 404,
     JobNotCancelable: 409,
     JobNotReplayable: 409,
     JobRefused: 409,
     KeyConflict: 409,
+    BlobTooLarge: 413,
     BodyTooLarge: 413,
     InvalidRequest: 422,
     InvalidSpec: 422,

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from dockbus.bus import Bus, JobHandle
-from dockbus.cli import output
+from dockbus.cli import output, results, terminal
 from dockbus.cli.options import Json, seconds
 from dockbus.errors import JobNotCancelable
 from dockbus.jobs import KINDS, Result, RunResult, ScanResult, Spec
@@ -128,13 +128,13 @@ class Delivery:
             elif self.as_json:
                 output.document(job.refresh())
             else:
-                output.line(job.id)
+                terminal.line(job.id)
 
     def _follow(self, bus: Bus, job: JobHandle) -> None:
         from dockbus.cli.stream import Screen  # noqa: PLC0415  only those who wait pay for the bars
 
         try:
-            output.note(f"job {job.id}")
+            terminal.note(f"job {job.id}")
             note_if_unserved(bus, job)
             with contextlib.closing(Screen(sys.stderr if self.as_json else sys.stdout)) as screen:
                 for entry in job.follow():
@@ -143,13 +143,13 @@ class Delivery:
         except KeyboardInterrupt:
             with contextlib.suppress(JobNotCancelable):
                 job.cancel()
-                output.note(f"canceled job {job.id}")
+                terminal.note(f"canceled job {job.id}")
             raise typer.Exit(130) from None
         finally:
             if self.as_json:
                 output.document(job.refresh())
         if not self.as_json:
-            output.result(result)
+            results.result(result)
         raise typer.Exit(exit_code(result))
 
 
@@ -159,7 +159,7 @@ def note_if_unserved(bus: Bus, job: JobHandle) -> None:
     if not any(found.workers for found in bus.queues() if found.name == queue):
         kind, _, engine = queue.partition("@")
         start = f"{f'DOCKBUS_ENGINE_NAME={engine} ' if engine else ''}dockbus worker {kind}"
-        output.note(f"no worker serves queue {queue} yet; the job waits. Start one: {start}")
+        terminal.note(f"no worker serves queue {queue} yet; the job waits. Start one: {start}")
 
 
 def exit_code(result: Result) -> int:

@@ -6,15 +6,16 @@ import os
 import re
 import sys
 from collections import deque
-from contextlib import closing
+from contextlib import closing, nullcontext
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dockbus import doctor as checkup
 from dockbus.bus import Bus
-from dockbus.cli import output
+from dockbus.cli import output, terminal
 from dockbus.cli.options import Follow, JobArgument, Json
 from dockbus.records import JobState
 from dockbus.settings import Settings
@@ -51,6 +52,26 @@ def job(job_id: JobArgument, as_json: Json = False) -> None:
     output.job(found, log)
 
 
+def artefacts(job_id: JobArgument, as_json: Json = False) -> None:
+    """List the files that a job has left."""
+    with Bus.connect() as bus:
+        found = bus.job(job_id).artefacts()
+    output.document(found) if as_json else output.artefacts(found)
+
+
+def artefact(
+    job_id: JobArgument,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As `dockbus artefacts` lists it.")],
+    to: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Default: stdout.")
+    ] = None,
+) -> None:
+    """Write one of the files that a job has left."""
+    with Bus.connect() as bus, to.open("wb") if to else nullcontext(sys.stdout.buffer) as out:
+        for piece in bus.job(job_id).artefact(name):
+            out.write(piece)
+
+
 def logs(job_id: JobArgument, follow: Follow = False, as_json: Json = False) -> None:
     """Print a job's log: its output to stdout, its errors and dockbus' own words to stderr."""
     from dockbus.cli.stream import Screen  # noqa: PLC0415  rich's bars are slow to import
@@ -71,9 +92,9 @@ def cancel(job_id: JobArgument, as_json: Json = False) -> None:
     if as_json:
         output.document(found)
     elif found.state.ended:
-        output.line(f"job {found.id} is {found.state}")
+        terminal.line(f"job {found.id} is {found.state}")
     else:
-        output.line(f"job {found.id} is being stopped")
+        terminal.line(f"job {found.id} is being stopped")
 
 
 def _position(text: str) -> str:

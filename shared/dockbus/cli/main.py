@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from dockbus.cli import kinds, look, order, output
+from dockbus.cli import kinds, look, order, output, terminal
 from dockbus.cli.options import JSON
 from dockbus.cli.up import up
 from dockbus.errors import DockbusError, MissingExtra
@@ -43,7 +43,17 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         order.enqueue,
         order.replay,
     ),
-    "Look": (look.jobs, look.job, look.logs, look.cancel, look.events, look.queues, look.doctor),
+    "Look": (
+        look.jobs,
+        look.job,
+        look.logs,
+        look.artefacts,
+        look.artefact,
+        look.cancel,
+        look.events,
+        look.queues,
+        look.doctor,
+    ),
     "Run the bus": (up,),
 }
 
@@ -106,7 +116,7 @@ class Root(TyperGroup):
 
 def _version(asked: bool) -> None:
     if asked:
-        output.line(f"dockbus {version('dockbus')}")
+        terminal.line(f"dockbus {version('dockbus')}")
         raise typer.Exit
 
 

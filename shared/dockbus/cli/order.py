@@ -8,7 +8,7 @@ import typer
 from pydantic import ValidationError
 
 from dockbus.bus import Bus
-from dockbus.cli import output
+from dockbus.cli import output, terminal
 from dockbus.cli.options import Json, json_or_text, pairs
 from dockbus.errors import InvalidSpec, JobError
 from dockbus.ids import JobId
@@ -43,7 +43,7 @@ def enqueue(
         output.document({"ids": [job.id for job in jobs]})
         return
     for job in jobs:
-        output.line(job.id)
+        terminal.line(job.id)
 
 
 def replay(
@@ -82,7 +82,7 @@ def replay(
                 output.error(problem, as_json=as_json)
                 continue
             if not as_json:
-                output.line(ordered[-1].id)
+                terminal.line(ordered[-1].id)
     if as_json:
         output.document(ordered)
     if failed:

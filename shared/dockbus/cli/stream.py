@@ -8,7 +8,7 @@ from typing import TextIO
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as Bars
 
-from dockbus.cli import output
+from dockbus.cli import terminal
 from dockbus.joblog import LogLine, Progress
 from dockbus.units import show_size
 
@@ -28,7 +28,7 @@ class Screen:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             TextColumn("{task.fields[amount]}", style="dim", markup=False),
-            console=output.console(stderr=True),
+            console=terminal.console(stderr=True),
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,
@@ -44,7 +44,7 @@ class Screen:
         if isinstance(entry, LogLine):
             self.close()
             if entry.stream == "system":
-                output.note(entry.text)
+                terminal.note(entry.text)
             else:
                 target = self._lines if entry.stream == "stdout" else sys.stderr
                 print(entry.text, file=target, flush=True)
@@ -52,14 +52,14 @@ class Screen:
             self._draw(entry)
         elif self._last.get(entry.step) != entry.status:
             self._last[entry.step] = entry.status
-            output.note(f"{entry.step}: {entry.status}")
+            terminal.note(f"{entry.step}: {entry.status}")
 
     def _draw(self, entry: Progress) -> None:
         if entry.step not in self._tasks:
             self._tasks[entry.step] = self._bars.add_task("", total=None, amount="")
         self._bars.update(
             self._tasks[entry.step],
-            description=output.printable(f"{entry.step[:20]} {entry.status[:60]}"),
+            description=terminal.printable(f"{entry.step[:20]} {entry.status[:60]}"),
             completed=entry.current,
             total=entry.total or None,
             amount=_amount(entry),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticSerializationError
 
 LABEL_MANAGED = "dockbus.managed"
@@ -22,6 +22,11 @@ LABEL_REMOVE = "dockbus.remove"
 """On a run job's container: whether it is to go when the job has succeeded, `true` or `false`."""
 LABEL_KEEP = "dockbus.keep"
 """A container or image with the value `true` is never removed by a cleanup job."""
+
+SecretName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$", examples=["registry-password"])
+]
+"""The name of a secret that the worker has. A job names secrets, it never holds one."""
 
 
 class Kind(StrEnum):

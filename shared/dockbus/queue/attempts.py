@@ -131,6 +131,20 @@ class Attempts:
             attempt, self._scripts.run("conclude", attempt.job, attempt.token, how, value)
         )
 
+    def permit(self, attempt: Attempt, name: str, limit: int) -> JobId | None:
+        """Ask for one of `limit` permits of a name; None if the attempt has it now, else a job that has one.
+
+        It lasts as long as the attempt, or until it is released.
+        """
+        answer = self._scripts.run("permit", attempt.job, attempt.token, name, limit)
+        if isinstance(answer, bytes):
+            return JobId(answer.decode())
+        return None if self._heard(attempt, answer) else attempt.job
+
+    def release(self, attempt: Attempt, name: str) -> None:
+        """Give a permit back."""
+        self._scripts.run("release", attempt.job, attempt.token, name)
+
     def settle(
         self,
         attempt: Attempt,
