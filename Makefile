@@ -18,8 +18,9 @@ help: ## Show this list
 demo: .venv ## See it work: a bus, workers and jobs on this machine, then all gone again
 	@python examples/demo.py
 
-test: .venv ## Run every test; what is missing on this machine is skipped with its reason
-	@pytest -n 3 --dist loadfile
+test: .venv ## Run every test, with ENGINE=26.1 on that one; what is missing is skipped with its reason
+	@$(if $(filter-out 26.1,$(ENGINE)),$(error ENGINE may be 26.1, or nothing for the one of this machine))
+	$(if $(ENGINE),python tests/engine26.py,pytest) -n 3 --dist loadfile
 
 chaos: .venv ## Kill workers, Redis and the Engine under 1,000 jobs each and see that none is lost (half an hour)
 	@CHAOS_JOBS="$${CHAOS_JOBS:-1000}" CHAOS_TRIALS="$${CHAOS_TRIALS:-200}" \

@@ -10,27 +10,31 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 from pydantic import SecretStr
 from redis import Redis
 
 import registries
+import trixie
 from commandline import CommandLine
 from dockbus import local
 from dockbus.bus import Bus
 from dockbus.connection import connect
 from dockbus.engine import Engine, EngineError
-from dockbus.errors import DockbusError
+from dockbus.errors import DockbusError, MissingTool
 from dockbus.jobs.base import LABEL_JOB
 from dockbus.local.image import BASE_IMAGE
 from dockbus.settings import BusSettings, EngineSettings, RedisSettings, Settings
 from processes import Program
+from registry_front import Front, front
+from tunnel import tunnel
 
 LABEL_TEST = "dockbus.test"
 """Tests put this label, with the value 1, on each container and image that they make."""
@@ -42,6 +46,7 @@ SHARED_ENGINE = "TESTS_SHARED_ENGINE"
 """Set for the processes of a parallel run, which share one Engine; each has a Redis of its own."""
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -105,6 +110,56 @@ def registry(scratch: Path, say: Say) -> Generator[str]:
     """A real registry on loopback, `127.0.0.1:PORT`: Debian's docker-registry."""
     with _service(registries.serve(scratch / "registry", say)) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def guarded_registry(scratch: Path, say: Say) -> Generator[registries.PrivateRegistry]:
+    """A registry that asks for a login, over plain HTTP."""
+    served = registries.serve_private(scratch / "guarded-registry", say, tls=False)
+    with _service(served) as private:
+        yield private
+
+
+@pytest.fixture(scope="session")
+def private_registry(scratch: Path, say: Say) -> Generator[registries.PrivateRegistry]:
+    """A registry that asks for a login, over TLS with a certificate that only its `ca` vouches for."""
+    served = registries.serve_private(scratch / "private-registry", say, tls=True)
+    with _service(served) as private:
+        yield private
+
+
+@pytest.fixture(scope="module")
+def strict_engine(
+    private_registry: registries.PrivateRegistry, scratch: Path, say: Say
+) -> Generator[Engine]:
+    """An Engine of its own that has `private_registry` as `registry.test` and checks its certificate."""
+    if os.geteuid() != 0 or not shutil.which("dockerd"):
+        _missing(MissingTool("an Engine that checks certificates takes root and `dockerd`"))
+    with contextlib.ExitStack() as stack:
+        proxy = stack.enter_context(tunnel(private_registry.address))
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("HTTPS_PROXY", proxy)
+            started = local.private_engine(scratch / "strict-engine", say)
+            address = stack.enter_context(_service(started))
+        engine = Engine(EngineSettings(host=address))
+        stack.callback(engine.close)
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def buildx(say: Say) -> Path:
+    """The program docker-buildx, which needs no `docker` beside it: `docker-buildx build …`."""
+    try:
+        return trixie.program("docker-buildx", say)
+    except DockbusError as error:
+        _missing(error)
+
+
+@pytest.fixture
+def registry_front(registry: str) -> Generator[Front]:
+    """An unreliable front before `registry`."""
+    with front(registry) as told:
+        yield told
 
 
 @pytest.fixture(scope="session")
@@ -189,14 +244,14 @@ def _swept_engine(folder: Path, say: Say) -> Generator[str]:
 
 
 @contextlib.contextmanager
-def _service(service: AbstractContextManager[str]) -> Generator[str]:
+def _service(service: AbstractContextManager[T]) -> Generator[T]:
     """The service, or the test's end if it cannot be had; errors of its users pass."""
     with contextlib.ExitStack() as stack:
         try:
-            address = stack.enter_context(service)
+            served = stack.enter_context(service)
         except DockbusError as error:
             _missing(error)
-        yield address
+        yield served
 
 
 def _missing(error: DockbusError) -> NoReturn:

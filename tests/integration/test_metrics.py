@@ -23,6 +23,7 @@ from prometheus_client.samples import Sample
 
 from dockbus.engine import ContainerSpec, Engine
 from dockbus.errors import SettingsError
+from dockbus.jobs.running import Network
 from dockbus.settings import EngineSettings, MetricsSettings, Settings
 from dockbus_workers.metrics.collector import METRICS
 from dockbus_workers.metrics.server import server
@@ -86,7 +87,8 @@ def start(engine: Engine, base_image: str) -> Generator[Start]:
             image=base_image,
             command=["sh", "-c", script],
             labels={"dockbus.test": "1"} | labels,
-            network=network,
+            networks=[Network(name=network)],
+            cap_add=["NET_RAW"],
             memory=64 * 1024 * 1024,
         )
         started.append(engine.containers.create(spec))
@@ -137,11 +139,13 @@ def test_a_busy_container_as_the_engine_sees_it(url: str, start: Start, engine: 
 def test_working_set_is_usage_without_idle_file_cache(
     url: str, start: Start, engine: Engine
 ) -> None:
-    writer = start("dd if=/dev/zero of=/file bs=1M count=8 && sleep 1000")
+    writer = start("dd if=/dev/zero of=/file bs=1M count=8 && exec sleep 1000")
 
     def settled() -> dict[str, Any] | None:
-        memory: dict[str, Any] = engine.containers.stats(writer)["memory_stats"]
-        return memory if memory["usage"] > 8_000_000 else None
+        stats = engine.containers.stats(writer)
+        memory: dict[str, Any] = stats["memory_stats"]
+        alone = stats["pids_stats"]["current"] == 2  # init and sleep: dd and its buffer are gone
+        return memory if alone and memory["usage"] > 8_000_000 else None
 
     memory = wait_for(settled, what="the file to be in the cache")
     assert memory

@@ -32,6 +32,9 @@ def test_the_description_lists_every_route(document: dict[str, Any]) -> None:
         "/v1/jobs/{job_id}/cancel": {"post"},
         "/v1/jobs/{job_id}/replay": {"post"},
         "/v1/jobs/{job_id}/logs": {"get"},
+        "/v1/jobs/{job_id}/artefacts": {"get"},
+        "/v1/jobs/{job_id}/artefacts/{name}": {"get"},
+        "/v1/blobs": {"post"},
         "/v1/events": {"get"},
         "/v1/queues": {"get"},
     }
