@@ -7,7 +7,8 @@ Checked before anything reaches the Engine. The grammar is that of the distribut
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field
 
@@ -23,6 +24,57 @@ _NAME = re.compile(
     re.ASCII,
 )
 _ID = re.compile(rf"{_DIGEST}|[0-9a-f]{{64}}")
+HUB = "docker.io"
+"""The registry of names that name none."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A name taken apart. Two names of one thing, such as `busybox` and `docker.io/library/busybox:latest`, are equal."""
+
+    host: str
+    """The registry, `docker.io` where the name has none."""
+    path: str
+    """The repository in it, such as `library/busybox`."""
+    tag: str
+    """Empty where there is a digest, which makes a tag mean nothing."""
+    digest: str
+    """`sha256:…`, or empty."""
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Take a name apart.
+
+        Raises:
+            ValueError: it is no name of an image.
+        """
+        repository, version = split(name)
+        host, slash, path = repository.partition("/")
+        if not slash or not (re.search(r"[.:A-Z]", host) or host == "localhost"):
+            host, path = HUB, repository
+        if host in (HUB, f"index.{HUB}"):
+            host, path = HUB, path if "/" in path else f"library/{path}"
+        is_digest = version.startswith("sha256:")
+        return cls(host, path, "" if is_digest else version, version if is_digest else "")
+
+    @property
+    def repository(self) -> str:
+        """The name without tag and digest, as the Engine shows it: `busybox`, `registry.example/app`."""
+        if self.host == HUB:
+            return self.path.removeprefix("library/")
+        return f"{self.host}/{self.path}"
+
+    @property
+    def name(self) -> str:
+        """The whole name, as the Engine shows it; the same for all names of one thing."""
+        return (
+            f"{self.repository}@{self.digest}" if self.digest else f"{self.repository}:{self.tag}"
+        )
+
+    def at(self, mirror: str) -> Self:
+        """What this is called at a mirror, `HOST[:PORT][/PATH]`."""
+        host, _, prefix = mirror.partition("/")
+        return type(self)(host, f"{prefix}/{self.path}".lstrip("/"), self.tag, self.digest)
 
 
 def check_name(text: str) -> str:
@@ -46,6 +98,11 @@ def check_name_or_id(text: str) -> str:
         ValueError: it is neither.
     """
     return text if _ID.fullmatch(text) else check_name(text)
+
+
+def is_id(text: str) -> bool:
+    """Whether that is the ID of an image, which no registry knows."""
+    return bool(_ID.fullmatch(text))
 
 
 def split(name: str) -> tuple[str, str]:

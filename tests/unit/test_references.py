@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from dockbus.references import check_name, check_name_or_id, split
+from dockbus.references import Reference, check_name, check_name_or_id, is_id, split
 
 DIGEST = "sha256:" + "0a" * 32
 
@@ -85,3 +85,48 @@ def test_hostile_text_is_refused_quickly_and_shown_in_part(unit: str) -> None:
 
     assert time.monotonic() - begun < 1
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "path", "shown"),
+    [
+        ("busybox", "docker.io", "library/busybox", "busybox:latest"),
+        ("docker.io/library/busybox:1", "docker.io", "library/busybox", "busybox:1"),
+        ("docker.io/busybox:1", "docker.io", "library/busybox", "busybox:1"),
+        ("index.docker.io/team/app:1", "docker.io", "team/app", "team/app:1"),
+        ("team/app:1", "docker.io", "team/app", "team/app:1"),
+        ("localhost/app:1", "localhost", "app", "localhost/app:1"),
+        ("localhost:5000/app:1", "localhost:5000", "app", "localhost:5000/app:1"),
+        ("registry.example/a/b:1", "registry.example", "a/b", "registry.example/a/b:1"),
+        ("Registry/app:1", "Registry", "app", "Registry/app:1"),
+        (f"host:1/app:tag@{DIGEST}", "host:1", "app", f"host:1/app@{DIGEST}"),
+        (f"busybox@{DIGEST}", "docker.io", "library/busybox", f"busybox@{DIGEST}"),
+    ],
+)
+def test_a_reference_knows_its_registry_and_what_the_engine_calls_it(
+    name: str, host: str, path: str, shown: str
+) -> None:
+    reference = Reference.parse(name)
+
+    assert (reference.host, reference.path, reference.name) == (host, path, shown)
+    assert Reference.parse(reference.name) == reference
+
+
+@pytest.mark.parametrize(
+    ("name", "mirror", "there"),
+    [
+        ("busybox:1", "mirror.local:5000/hub", "mirror.local:5000/hub/library/busybox:1"),
+        ("busybox", "mirror.local:5000", "mirror.local:5000/library/busybox:latest"),
+        (f"host:1/a/b@{DIGEST}", "localhost/x/y", f"localhost/x/y/a/b@{DIGEST}"),
+        ("host:1/a:2", "docker.io/team", "team/a:2"),
+    ],
+)
+def test_a_reference_has_another_name_at_a_mirror(name: str, mirror: str, there: str) -> None:
+    assert Reference.parse(name).at(mirror).name == there
+
+
+def test_an_id_is_told_from_a_name() -> None:
+    assert is_id(DIGEST)
+    assert is_id("0a" * 32)
+    assert not is_id("busybox")
+    assert not is_id(f"busybox@{DIGEST}")

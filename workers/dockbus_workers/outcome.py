@@ -37,4 +37,5 @@ def judge(error: BaseException, failure: Failure, attempt: int, policy: RetryPol
         return Outcome("failed", kept)
     if attempt > policy.max:
         return Outcome("dead", kept)
-    return Outcome("retry", kept, policy.pause(attempt))
+    least = error.pause if isinstance(error, DockbusError) else 0.0
+    return Outcome("retry", kept, min(policy.cap, least + policy.pause(attempt)))

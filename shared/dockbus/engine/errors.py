@@ -68,57 +68,121 @@ class CommandNotFound(EngineError):
     """
 
 
-class RegistryDenied(EngineError):
-    """The registry does not let this Engine have the image.
+class EngineDiskFull(EngineError):
+    """The Docker Engine's disk is full.
 
-    Check that the name is right and that the worker has credentials for that registry (`docker login`).
+    Make room (`dockbus cleanup --unused-images --unused-for 7d` removes what nobody uses), then order the job again:
+    `dockbus replay ID`.
     """
 
 
-class RegistryRateLimited(EngineError):
-    """The registry allows no more pulls for the moment."""
+class RegistryError(EngineError):
+    """The registry did not give the image, or did not take it."""
 
     retryable = True
 
 
-class RegistryUnavailable(EngineError):
-    """The registry does not answer."""
+class RegistryDenied(RegistryError):
+    """The registry does not let this Engine have the image.
 
-    retryable = True
+    Check that the name is right, and the credentials: those that the job names, those of the file
+    DOCKBUS_REGISTRY_PATH, or those of `docker login` on the worker's machine.
+    """
+
+    retryable = False
+
+
+class RegistryRateLimited(RegistryError):
+    """The registry allows no more pulls for the moment.
+
+    Wait, give it credentials that may pull more, or set up a mirror in the file DOCKBUS_REGISTRY_PATH.
+    """
+
+    pause = 60.0
+
+
+class RegistryUnavailable(RegistryError):
+    """The registry does not answer.
+
+    Check that it runs and that the Engine's machine reaches it by this name.
+    """
+
+
+class RegistryStalled(RegistryError):
+    """The registry has sent nothing new for too long.
+
+    Check the network between it and the Engine; DOCKBUS_REGISTRY_STALL says how long is too long.
+    """
+
+
+class RegistryUntrusted(RegistryError):
+    """The Docker Engine does not trust the registry's TLS certificate.
+
+    Put the certificate of its authority in `/etc/docker/certs.d/HOST:PORT/ca.crt` on the Engine's machine. A registry
+    without TLS has to stand in `insecure-registries` of the Engine's `daemon.json`.
+    """
+
+    retryable = False
+
+
+class ImageCorrupt(RegistryError):
+    """What the registry sent is not what the image's manifest says.
+
+    Where it comes again, the registry's copy is damaged: push the image anew.
+    """
 
 
 # First match wins; None matches any status.
 _TABLE: tuple[tuple[int | None, str, type[EngineError]], ...] = (
-    (None, r"toomanyrequests|rate limit", RegistryRateLimited),
+    (None, r"no space left on device", EngineDiskFull),
+    (None, r"toomanyrequests|rate limit|too many requests|HTTP 429", RegistryRateLimited),
     (
         None,
-        r"no basic auth credentials|unauthorized|denied|authentication required",
+        r"no basic auth credentials|unauthorized|(?<!permission )denied|authentication required"
+        r"|HTTP 40[13] response|403 Forbidden|insufficient_scope",
         RegistryDenied,
     ),
     (
         None,
-        r"executable file not found|no such file or directory.*exec|exec:.*no such file",
+        r"x509: |server gave HTTP response to HTTPS client|tls: (bad|failed|first|unknown)",
+        RegistryUntrusted,
+    ),
+    (
+        None,
+        r"(layer|manifest|config) verification failed|unexpected commit (digest|size)|unknown blob",
+        ImageCorrupt,
+    ),
+    (
+        None,
+        r"executable file not found|no such file or directory.*exec|exec:.*no such file|exec: .*permission denied",
         CommandNotFound,
     ),
     (
         None,
-        r"manifest unknown|manifest for .* not found|no such image|repository .* not found|no matching manifest",
+        r"manifest unknown|manifest for .* not found|no such image|repository .* not found|no matching manifest"
+        r"|failed to resolve reference .* not found|no match for platform|does not match the specified platform",
         ImageNotFound,
     ),
     (None, r"no such container", ContainerNotFound),
     (
         None,
-        r"unexpected HTTP status: 5|connection refused|no such host|i/o timeout|TLS handshake|\bEOF\b|request canceled",
+        r"unexpected HTTP status: 5|HTTP 5\d\d response|: 5\d\d (Internal|Bad|Service|Gateway)"
+        r"|connection refused|connection reset|no such host|server misbehaving|no route to host"
+        r"|network is unreachable|HTTP request to an HTTPS server|i/o timeout|TLS handshake|\bEOF\b|request canceled",
         RegistryUnavailable,
     ),
     (404, r"not found.*(image|manifest)|(image|manifest).*not found", ImageNotFound),
     (404, r"", EngineRejected),
     (409, r"marked for removal|removal of container .* in progress", ContainerNotFound),
     (409, r"", EngineConflict),
+    (None, r"port is already allocated|address already in use", EngineConflict),
     (400, r"", EngineRejected),
     (
         None,
-        r"could not find bridge|invalid reference format|unable to find (user|group)|is not a directory",
+        r"could not find bridge|invalid reference format|unable to find (user|group)|is not a directory"
+        # What a container cannot be started with here, today or tomorrow.
+        r"|not in a separate kernel namespace|unable to apply caps|failed to initialize logging driver"
+        r"|error gathering device information|is not a (shared|slave|shared or slave) mount",
         EngineRejected,
     ),
 )

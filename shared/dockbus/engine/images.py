@@ -1,30 +1,28 @@
-"""The Engine's images: find, pull, build, tag, import, remove."""
+"""The Engine's images: find, pull, push, build, tag, import, remove."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
 
-import docker.api.build
-import docker.auth
-import docker.utils
+import urllib3
 
-from dockbus.engine.errors import ImageNotFound, translated
+from dockbus.engine.errors import EngineTimeout, ImageNotFound, RegistryStalled, translated
+from dockbus.engine.logins import Login, auth_header
 from dockbus.engine.streams import Stream, read_objects
-from dockbus.engine.views import Image, PullProgress, Raw
-from dockbus.references import split
+from dockbus.engine.views import Image, PullProgress, RemoteImage
+from dockbus.references import Reference, split
+from dockbus.units import show_span
 
 if TYPE_CHECKING:
     import requests
 
     from dockbus.engine.client import Engine
 
-PULL_IDLE = 120.0
-"""Seconds without a word of progress after which a pull counts as stuck."""
-BUILD_IDLE = 1800.0
-"""Seconds one build step may stay silent."""
+STALL = 120.0
+"""Seconds without progress after which a pull, push or import counts as stuck."""
 
 
 class Images:
@@ -55,79 +53,76 @@ class Images:
             raws = self._engine.api.images(filters={"dangling": True} if dangling else None)
         return [Image.parse(raw) for raw in raws]
 
-    def pull(self, name: str, *, platform: str | None = None) -> Stream[PullProgress]:
+    def parents(self) -> dict[str, str]:
+        """The image that each image was built on, by ID, as far as this Engine's classic builder made it."""
+        with translated():
+            raws = self._engine.api.images(all=True)
+        return {raw["Id"]: raw["ParentId"] for raw in raws if raw.get("ParentId")}
+
+    def pull(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        login: Login | None = None,
+        stall: float = STALL,
+    ) -> Stream[PullProgress]:
         """Start to pull; iterate to follow it, to the end for the image to be there.
 
         Raises:
-            RegistryDenied, ImageNotFound, RegistryUnavailable: while iterating, as the registry answers.
+            RegistryError, ImageNotFound: at once or while iterating, as the registry answers.
+            RegistryStalled: there was no progress for `stall` seconds; where the Engine repeats itself before it
+                falls silent, for twice as long at most.
         """
-        repository, tag = split(name)
-        params = {"fromImage": repository, "tag": tag} | (
+        repository, version = split(name)
+        params = {"fromImage": repository, "tag": version} | (
             {"platform": platform} if platform else {}
         )
-        with translated():
-            registry, _ = docker.auth.resolve_repository_name(repository)
-            header: Any = docker.auth.get_config_header(  # pyright: ignore[reportUnknownMemberType]
-                self._engine.api, registry
-            )
-        return self._engine.open(
-            "POST",
-            "/images/create",
-            _read_pull,
-            params=params,
-            headers={"X-Registry-Auth": header.decode() if isinstance(header, bytes) else header}
-            if header
-            else None,
-            idle=PULL_IDLE,
-        )
+        return self._transfer("/images/create", params, name, login, stall)
 
-    def build(
-        self,
-        context: Path,
-        *,
-        dockerfile: str,
-        tags: list[str],
-        args: Mapping[str, str],
-        labels: Mapping[str, str],
-        target: str | None,
-        pull: bool,
-        no_cache: bool,
-    ) -> Stream[Raw]:
-        """Start a build of `context` (`.dockerignore` honoured); iterate for its output.
-
-        Items are the Engine's own: `{"stream": text}` and at the end `{"aux": {"ID": "sha256:…"}}`.
+    def push(
+        self, name: str, *, login: Login | None = None, stall: float = STALL
+    ) -> Stream[PullProgress]:
+        """Start to push; iterate to follow it, to the end for the registry to have it. One item holds its digest.
 
         Raises:
-            EngineError: at once if the request is refused, while iterating if an instruction fails.
+            RegistryError, ImageNotFound: at once or while iterating, as for `pull`.
         """
-        ignore = context / ".dockerignore"
-        patterns = ignore.read_text().splitlines() if ignore.exists() else []
-        excluded = [line.strip() for line in patterns if line.strip() and not line.startswith("#")]
-        body: Any = docker.utils.build.tar(
-            context,
-            exclude=excluded,
-            dockerfile=docker.api.build.process_dockerfile(dockerfile, str(context)),
-        )
-        params = {
-            "t": tags,
-            "dockerfile": dockerfile,
-            "buildargs": json.dumps(dict(args)),
-            "labels": json.dumps(dict(labels)),
-            "target": target,
-            "pull": "1" if pull else None,
-            "nocache": "1" if no_cache else None,
-            "rm": "1",
-            "forcerm": "1",
-        }
-        return self._engine.open(
-            "POST",
-            "/build",
-            read_objects,
-            params=params,
-            headers={"Content-Type": "application/x-tar"},
-            body=body,
-            idle=BUILD_IDLE,
-        )
+        repository, version = split(name)
+        return self._transfer(f"/images/{repository}/push", {"tag": version}, name, login, stall)
+
+    def _transfer(
+        self, path: str, params: dict[str, str], name: str, login: Login | None, stall: float
+    ) -> Stream[PullProgress]:
+        header = auth_header(login, Reference.parse(name).host)
+        reader = partial(_read_progress, stall=stall)
+        try:
+            return self._engine.open(
+                "POST", path, reader, params=params, headers=header, idle=stall
+            )
+        except EngineTimeout:  # it does not even begin to answer before the registry does
+            raise RegistryStalled(f"nothing for {show_span(stall)}") from None
+
+    def remote(
+        self, name: str, *, login: Login | None = None, stall: float = STALL
+    ) -> Stream[RemoteImage]:
+        """Ask the registry what it has under this name, without pulling; iterate for the one answer.
+
+        Raises:
+            RegistryError, ImageNotFound: as for `pull`.
+        """
+        header = auth_header(login, Reference.parse(name).host)
+        try:
+            return self._engine.open(
+                "GET",
+                f"/distribution/{name}/json",
+                _read_remote,
+                params={},
+                headers=header,
+                idle=stall,
+            )
+        except EngineTimeout:
+            raise RegistryStalled(f"nothing for {show_span(stall)}") from None
 
     def tag(self, image: str, name: str) -> None:
         """Give an image one more name."""
@@ -145,7 +140,7 @@ class Images:
             params={"fromSrc": "-", "repo": repository, "tag": tag, "changes": changes},
             headers={"Content-Type": "application/x-tar"},
             body=tar,
-            idle=PULL_IDLE,
+            idle=STALL,
         )
         for _ in stream:
             pass
@@ -162,5 +157,22 @@ class Images:
             self._engine.api.remove_image(image, force=False)
 
 
-def _read_pull(response: requests.Response) -> Iterator[PullProgress]:
-    return (PullProgress.parse(raw) for raw in read_objects(response))
+def _read_remote(response: requests.Response) -> Iterator[RemoteImage]:
+    return (RemoteImage.parse(raw) for raw in read_objects(response))
+
+
+def _read_progress(response: requests.Response, *, stall: float) -> Iterator[PullProgress]:
+    """The steps of a transfer, as long as there is progress: some Engines go on to repeat what they have said."""
+    seen: dict[str, tuple[str, int]] = {}
+    moved = time.monotonic()
+    try:
+        for raw in read_objects(response):
+            step = PullProgress.parse(raw)
+            said, now = (step.status, step.current), time.monotonic()
+            if seen.get(step.layer) != said and not step.status.startswith("Retrying"):
+                seen[step.layer], moved = said, now
+            elif now - moved > stall:
+                raise RegistryStalled(f"no progress for {show_span(stall)}")
+            yield step
+    except urllib3.exceptions.ReadTimeoutError:
+        raise RegistryStalled(f"no progress for {show_span(stall)}") from None
