@@ -5,42 +5,52 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from pydantic import SecretStr
 
+import trivy_db
 from dockbus import Bus, Scan
-from dockbus.engine import Engine
+from dockbus.engine import Engine, EngineUnavailable, ImageNotFound
 from dockbus.errors import DockbusError, JobCanceled, MissingTool, ScanFailed
 from dockbus.ids import JobId
-from dockbus.jobs import Severity
 from dockbus.orders import Order
 from dockbus.queue import Attempt, Attempts, Verdict
 from dockbus.settings import BusSettings, EngineSettings, RedisSettings, ScanSettings, Settings
 from dockbus_workers.context import JobContext
-from dockbus_workers.scanner import DatabaseUnavailable, Trivy, find_program, parse
+from dockbus_workers.scanning.errors import (
+    DatabaseTooOld,
+    DatabaseUnavailable,
+    ScannerCrashed,
+)
+from dockbus_workers.scanning.trivy import Trivy, find_program
+from waiting import wait_for
 
 ID = "sha256:" + "0" * 64
 
 
-@pytest.fixture
-def says(tmp_path: Path) -> Callable[..., Trivy]:
-    """Makes a scanner that prints these words and ends with this code."""
+Says = Callable[..., Path]
 
-    def make(output: str = "", errors: str = "", code: int = 0, sleep: int = 0) -> Trivy:
+
+@pytest.fixture
+def says(tmp_path: Path) -> Says:
+    """Makes a program in Trivy's place that prints these words and ends with this code."""
+
+    def make(output: str = "", errors: str = "", code: int = 0, end: str = "") -> Path:
         (tmp_path / "out").write_text(output)
         (tmp_path / "err").write_text(errors)
         program = tmp_path / "trivy"
         program.write_text(
             f'#!/bin/sh\n[ "$1" = --version ] && echo Version: 1.2.3 && exit\n'
-            f"echo $$ > {tmp_path}/pid\ncat {tmp_path}/out\ncat {tmp_path}/err >&2\n"
-            f'echo "$DOCKER_HOST $*" > {tmp_path}/called\n[ {sleep} = 0 ] || exec sleep {sleep}\n'
-            f"exit {code}\n"
+            f"cat {tmp_path}/out\ncat {tmp_path}/err >&2\n"
+            f'echo "$DOCKER_HOST $*" > {tmp_path}/called\nenv > {tmp_path}/env\n'
+            f"pwd > {tmp_path}/cwd\n{end}\nexit {code}\n"
         )
         program.chmod(0o755)
-        return Trivy(ScanSettings(trivy=str(program), cache_dir=str(tmp_path), offline=True))
+        return program
 
     return make
 
@@ -52,87 +62,93 @@ class Scribe:
         return True
 
 
-def context(verdict: Verdict = "go-on") -> JobContext:
-    """The context of an attempt of which the bus says that; Redis and Engine are never asked."""
-    order = Order(spec=Scan(image="shop/web:1"), timeout=30.0)
-    attempt = Attempt(
-        job=JobId("scan"),
-        token="1",
-        number=1,
-        order=order,
-        seal="0" * 16,
-        verdict=verdict,
-    )
-    settings = Settings(
-        redis=RedisSettings(url="unix:///nowhere.sock"), bus=BusSettings(key=SecretStr("k"))
-    )
-    return JobContext(
-        attempt=attempt,
-        order=order,
-        attempts=cast("Attempts", Scribe()),
-        bus=Bus(settings),
-        engine=Engine(EngineSettings(host="unix:///nowhere.sock")),
-        leaving=threading.Event(),
-    )
+@pytest.fixture
+def context(tmp_path: Path) -> Callable[..., JobContext]:
+    """Makes the context of an attempt of which the bus says that; Redis and Engine are never asked."""
+
+    def make(verdict: Verdict = "go-on", trivy: str = "", **scan: Any) -> JobContext:
+        order = Order(spec=Scan(image="shop/web:1"), timeout=30.0)
+        attempt = Attempt(
+            job=JobId("scan"),
+            token="1",
+            number=1,
+            order=order,
+            seal="0" * 16,
+            verdict=verdict,
+        )
+        program = trivy or str(tmp_path / "trivy")
+        base = ScanSettings(trivy=program, cache_dir=str(tmp_path), offline=True)
+        settings = Settings(
+            redis=RedisSettings(url="unix:///nowhere.sock"),
+            bus=BusSettings(key=SecretStr("k")),
+            scan=base.model_copy(update=scan),
+        )
+        return JobContext(
+            attempt=attempt,
+            order=order,
+            attempts=cast("Attempts", Scribe()),
+            bus=Bus(settings),
+            engine=Engine(EngineSettings(host="unix:///nowhere.sock")),
+            leaving=threading.Event(),
+        )
+
+    return make
 
 
-def found(**fields: Any) -> dict[str, Any]:
-    return {"Results": [{"Vulnerabilities": [{"VulnerabilityID": "CVE-1", **fields}]}]}
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return trivy_db.copy(tmp_path)
 
 
-NOTHING: list[dict[str, Any]] = [
-    {},
-    {"Results": None},
-    {"Results": []},
-    {"Results": [{}]},
-    {"Results": [{"Vulnerabilities": None}, {"Target": "x", "Class": "os-pkgs"}]},
-]
-
-
-@pytest.mark.parametrize("report", NOTHING)
-def test_an_image_without_findings_may_be_told_in_many_ways(report: dict[str, Any]) -> None:
-    assert list(parse(report)) == []
-
-
-def test_a_finding_is_read_also_where_trivy_knows_little() -> None:
-    full = found(
-        PkgName="openssl",
-        InstalledVersion="3.0.1",
-        FixedVersion="3.0.2",
-        Severity="CRITICAL",
-        Title="bad",
-    )
-
-    [whole], [bare] = parse(full), parse(found())
-
-    assert (whole.id, whole.package, whole.fixed) == ("CVE-1", "openssl", "3.0.2")
-    assert whole.severity is Severity.CRITICAL
-    assert (bare.id, bare.fixed, bare.severity) == ("CVE-1", None, Severity.UNKNOWN)
-
-
-@pytest.mark.parametrize("word", ["", "NEGLIGIBLE", "high"])
-def test_a_severity_that_trivy_does_not_have_yet_is_unknown(word: str) -> None:
-    [finding] = parse(found(Severity=word))
-
-    assert finding.severity is Severity.UNKNOWN
-
-
-def test_the_image_is_scanned_by_its_id_on_the_jobs_engine(
-    says: Callable[..., Trivy], tmp_path: Path
+def test_the_image_is_scanned_by_its_id_on_the_jobs_engine_with_the_database_that_is_there(
+    says: Says, context: Callable[..., JobContext], database: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "db").mkdir()
-    (tmp_path / "db" / "metadata.json").write_text('{"UpdatedAt": "2026-11-21T12:00:00Z"}')
+    says('{"Results": []}')
+    ctx = context()
 
-    report = says(json.dumps(found())).scan(ID, context())
+    scanned = Trivy(ctx).scan(ID, {"vuln", "secret"}, ctx)
 
-    assert report.scanner == "trivy 1.2.3"
-    assert report.database is not None
-    assert report.database.year == 2026
-    assert len(report.vulnerabilities) == 1
-    called = (tmp_path / "called").read_text()
-    assert called.startswith("unix:///nowhere.sock image ")
-    assert called.rstrip().endswith(ID)
-    assert "--skip-db-update" in called
+    assert scanned.scanner == "trivy 1.2.3"
+    assert scanned.database == trivy_db.OLDER.made
+    assert json.loads(scanned.report) == {"Results": []}
+    called = (tmp_path / "called").read_text().split()
+    assert called[:2] == ["unix:///nowhere.sock", "image"]
+    assert called[-1] == ID
+    assert called[called.index("--scanners") + 1] == "secret,vuln"
+    assert called[called.index("--image-config-scanners") + 1] == "secret"
+    assert {"--skip-db-update", "--skip-check-update", "--skip-java-db-update"} <= set(called)
+
+
+def test_trivys_own_variables_and_files_hide_nothing(
+    says: Says,
+    context: Callable[..., JobContext],
+    database: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TRIVY_SEVERITY", "CRITICAL")
+    monkeypatch.setenv("TRIVY_USERNAME", "mirror-reader")
+    monkeypatch.setenv("DOCKBUS_BUS_KEY", "hush")
+    monkeypatch.chdir(tmp_path)  # where a .trivyignore might lie
+    says("{}")
+    ctx = context()
+
+    Trivy(ctx).scan(ID, {"vuln"}, ctx)
+
+    given = (tmp_path / "env").read_text()
+    assert "TRIVY_SEVERITY" not in given
+    assert "DOCKBUS_" not in given
+    assert "TRIVY_USERNAME=mirror-reader" in given
+    assert (tmp_path / "cwd").read_text().strip() != str(tmp_path)
+
+
+def test_without_vulnerabilities_to_look_for_no_database_is_needed(
+    says: Says, context: Callable[..., JobContext]
+) -> None:
+    says("{}")
+    ctx = context()
+
+    assert Trivy(ctx).scan(ID, {"secret"}, ctx).database is None
 
 
 @pytest.mark.parametrize(
@@ -151,38 +167,160 @@ def test_the_image_is_scanned_by_its_id_on_the_jobs_engine(
             "failed to download vulnerability DB: no route",
         ),
         (
-            "FATAL\t--skip-db-update cannot be specified on the first run",
+            "FATAL\tFatal error\tinit error: DB error: error in vulnerability DB initialization",
             DatabaseUnavailable,
-            "cannot be specified on the first run",
+            "in vulnerability DB initialization",
+        ),
+        ("FATAL\tx\tunable to inspect: No such image: sha256:00", ImageNotFound, "removed before"),
+        (
+            "FATAL\tx\tCannot connect to the Docker daemon at unix:///x",
+            EngineUnavailable,
+            "Cannot connect",
         ),
     ],
 )
 def test_a_fault_is_told_in_trivys_last_words(
-    says: Callable[..., Trivy], errors: str, kind: type[DockbusError], said: str
+    says: Says,
+    context: Callable[..., JobContext],
+    errors: str,
+    kind: type[DockbusError],
+    said: str,
 ) -> None:
+    says(errors=errors, code=1)
+    ctx = context()
+
     with pytest.raises(kind) as caught:
-        says(errors=errors, code=1).scan(ID, context())
+        Trivy(ctx).scan(ID, {"secret"}, ctx)
 
     assert said in caught.value.detail
-    assert caught.value.retryable is (kind is DatabaseUnavailable)
+
+
+def test_a_scanner_that_was_killed_may_do_better_next_time(
+    says: Says, context: Callable[..., JobContext]
+) -> None:
+    says(end="kill -9 $$")
+    ctx = context()
+
+    with pytest.raises(ScannerCrashed, match="signal 9") as caught:
+        Trivy(ctx).scan(ID, {"secret"}, ctx)
+
+    assert caught.value.retryable
 
 
 @pytest.mark.parametrize("output", ["", "<html>", '{"Results": ['])
 def test_an_answer_that_is_no_report_is_a_fault_of_the_scanner(
-    says: Callable[..., Trivy], output: str
+    says: Says, context: Callable[..., JobContext], output: str
 ) -> None:
+    says(output)
+    ctx = context()
+
     with pytest.raises(ScanFailed):
-        says(output).scan(ID, context())
+        Trivy(ctx).scan(ID, {"secret"}, ctx)
 
 
-def test_a_scan_that_has_to_stop_leaves_no_program_behind(
-    says: Callable[..., Trivy], tmp_path: Path
+def test_a_scan_that_has_to_stop_leaves_nothing_of_it_running(
+    says: Says, context: Callable[..., JobContext], tmp_path: Path
 ) -> None:
-    with pytest.raises(JobCanceled):
-        says(sleep=600).scan(ID, context("cancel"))
+    says(
+        end=f"sleep 600 &\necho $$ $! > {tmp_path}/pids.new\nmv {tmp_path}/pids.new {tmp_path}/pids\nwait"
+    )
+    ctx = context()
+    trivy = Trivy(ctx)
 
-    if (tmp_path / "pid").exists():  # it may have been stopped before it wrote that
-        assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+    def check() -> None:
+        if (tmp_path / "pids").exists():
+            raise JobCanceled("scan")
+
+    ctx.check = check  # type: ignore[method-assign]
+    with pytest.raises(JobCanceled):
+        trivy.scan(ID, {"secret"}, ctx)
+
+    for pid in (tmp_path / "pids").read_text().split():
+        wait_for(partial(is_gone, pid), 5, f"process {pid} to go")
+
+
+def is_gone(pid: str) -> bool:
+    """Whether it runs no more; so a zombie that nobody has waited for is gone."""
+    status = Path(f"/proc/{pid}/status")
+    return not status.exists() or "State:\tZ" in status.read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("trivy.db", None),
+        ("trivy.db", ""),
+        ("metadata.json", None),
+        ("metadata.json", "{"),
+        ("metadata.json", "[]"),
+        ("metadata.json", '{"Version": 1, "UpdatedAt": "2025-01-01T00:00:00Z"}'),
+        ("metadata.json", '{"Version": 2}'),
+    ],
+)
+def test_half_a_database_is_none(
+    says: Says,
+    context: Callable[..., JobContext],
+    database: Path,
+    file: str,
+    text: str | None,
+) -> None:
+    says("{}")
+    if text is None:
+        (database / "db" / file).unlink()
+    else:
+        (database / "db" / file).write_text(text)
+    ctx = context()
+
+    with pytest.raises(DatabaseUnavailable, match="DOCKBUS_SCAN_OFFLINE is set"):
+        Trivy(ctx).scan(ID, {"vuln"}, ctx)
+
+
+def test_a_database_that_is_too_old_is_not_used(
+    says: Says, context: Callable[..., JobContext], database: Path, tmp_path: Path
+) -> None:
+    says("{}")
+    old, young = context(max_db_age=86400.0), context(max_db_age=86400.0 * 36500)
+
+    with pytest.raises(DatabaseTooOld, match="24 h is the limit"):
+        Trivy(old).scan(ID, {"vuln"}, old)
+    assert not (tmp_path / "called").exists()
+    assert Trivy(young).scan(ID, {"vuln"}, young).database == trivy_db.OLDER.made
+
+
+def test_what_is_fetched_but_no_database_does_not_replace_the_one_that_is_there(
+    says: Says, context: Callable[..., JobContext], database: Path
+) -> None:
+    says("")  # it says that it has fetched one, and has not
+    ctx = context(offline=False)
+    before = (database / "db" / "trivy.db").read_bytes()
+
+    with pytest.raises(DatabaseUnavailable, match="no vulnerability database"):
+        Trivy(ctx).update(ctx)
+
+    assert (database / "db" / "trivy.db").read_bytes() == before
+    assert not list(database.glob(".dockbus-download-*"))
+
+
+def test_a_worker_that_is_offline_updates_nothing(
+    says: Says, context: Callable[..., JobContext], database: Path, tmp_path: Path
+) -> None:
+    says("")
+    ctx = context(offline=True)
+
+    with pytest.raises(ScanFailed, match="DOCKBUS_SCAN_OFFLINE"):
+        Trivy(ctx).update(ctx)
+    assert not (tmp_path / "called").exists()
+
+
+def test_a_cache_folder_that_cannot_be_written_is_named(
+    says: Says, context: Callable[..., JobContext], tmp_path: Path
+) -> None:
+    says("")
+    (tmp_path / "file").write_text("")
+    ctx = context(offline=False, cache_dir=str(tmp_path / "file"))
+
+    with pytest.raises(DatabaseUnavailable, match="file: "):
+        Trivy(ctx).update(ctx)
 
 
 def test_a_scanner_that_is_missing_is_named_with_the_way_out() -> None:
