@@ -28,8 +28,9 @@ from dockbus.errors import InvalidSpec, RuleError, near_miss
 from dockbus.events import Event
 from dockbus.jobs import LABEL_JOB, Build, Pull, Spec, parse_spec
 from dockbus.references import split
+from dockbus.strict_yaml import Model
 from dockbus.units import Seconds
-from dockbus_producer.yaml_files import Form, Model
+from dockbus_producer.yaml_files import Form
 
 ENGINES = "/engines/"
 """Events of Engines come from here, followed by the Engine's name; all others are dockbus' own."""

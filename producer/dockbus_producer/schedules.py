@@ -31,8 +31,9 @@ from pydantic import AfterValidator, Field, JsonValue, field_validator, model_va
 from dockbus.errors import InvalidSpec, ScheduleError, near_miss
 from dockbus.jobs import Spec, parse_spec
 from dockbus.settings import NAME_PATTERN, Name
+from dockbus.strict_yaml import Model
 from dockbus.units import Seconds
-from dockbus_producer.yaml_files import Form, Model
+from dockbus_producer.yaml_files import Form
 
 DAY = 86400
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar, cast, get_args
+from typing import Any, Generic, Protocol, TypeVar, cast
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from dockbus.errors import DockbusError, near_miss
+from dockbus import strict_yaml
+from dockbus.errors import DockbusError
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +31,6 @@ class Named(Protocol):
 
 
 E = TypeVar("E", bound=Named)
-
-
-class Model(BaseModel):
-    """What a part of a file must look like."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
 
 
 class Form(Generic[E]):
@@ -75,22 +67,7 @@ class Form(Generic[E]):
         return [entry for entry, _ in found.values()]
 
     def _load_file(self, file: Path) -> list[E]:
-        try:
-            loader = yaml.SafeLoader(file.read_text())
-            node = loader.get_single_node()
-            self._check_keys(node, file)
-            data: Any = (
-                loader.construct_document(node)  # pyright: ignore[reportUnknownMemberType]
-                if node
-                else None
-            )
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise self.error(f"{file}:{line}: not YAML: {error.problem}") from None
-        except (yaml.YAMLError, UnicodeError) as error:
-            raise self.error(f"{file}: not YAML: {error}") from None
-        except OSError as error:
-            raise self.error(f"{file}: {error.strerror}") from None
+        node, data = strict_yaml.read(file, self.error)
         if not isinstance(data, dict):
             raise self.error(
                 f"{file}:1: it must begin with `{self.heading}:` and a list of {self.heading} below that"
@@ -99,33 +76,15 @@ class Form(Generic[E]):
             return list(getattr(self.file.model_validate(data), self.heading))
         except ValidationError as error:
             wrong = [
-                f"{file}:{_line(node, item)}: {self._explain(item, cast('dict[str, Any]', data))}"
+                f"{file}:{strict_yaml.line_of(node, item)}: {self._explain(item, cast('dict[str, Any]', data))}"
                 for item in error.errors()
             ]
             raise self.error("; ".join(wrong)) from None
 
-    def _check_keys(self, node: yaml.Node | None, file: Path) -> None:
-        """Make all keys words (YAML 1.1 takes a bare `on` for a boolean) and refuse those that are there twice."""
-        if isinstance(node, yaml.SequenceNode):
-            for item in node.value:
-                self._check_keys(item, file)
-        if isinstance(node, yaml.MappingNode):
-            seen: set[str] = set()
-            for key, value in node.value:
-                if key.tag == "tag:yaml.org,2002:bool":
-                    key.tag = "tag:yaml.org,2002:str"
-                if str(key.value) in seen:
-                    line = key.start_mark.line + 1
-                    raise self.error(f"{file}:{line}: {key.value!r} is there twice")
-                seen.add(str(key.value))
-                self._check_keys(value, file)
-
     def _explain(self, item: ErrorDetails, data: dict[str, Any]) -> str:
         """One mistake: in which entry, in which field, what is wrong."""
         path = list(item["loc"])
-        text = _text(item)
-        if item["type"] == "extra_forbidden":
-            text = f"no such field{near_miss(str(path[-1]), _fields(self.file, path))}"
+        text = strict_yaml.explain(item, self.file)
         if len(path) < 2:
             return f"{path[0]}: {text}"
         entry: Any = data[self.heading][path[1]]
@@ -172,37 +131,3 @@ class EntryFiles(Generic[E]):
             with contextlib.suppress(OSError):  # an editor may be replacing it
                 stamps[file] = file.stat().st_mtime_ns
         return stamps
-
-
-def _text(item: ErrorDetails) -> str:
-    return item["msg"].removeprefix("Value error, ")
-
-
-def _fields(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
-    """The fields that there are where the last part of `path` stands."""
-    for part in path[:-1]:
-        if isinstance(part, str) and part in model.model_fields:
-            held = model.model_fields[part].annotation
-            parts = (held, *get_args(held))
-            model = next(
-                (one for one in parts if isinstance(one, type) and issubclass(one, BaseModel)),
-                model,
-            )
-    return list(model.model_fields)
-
-
-def _line(node: yaml.Node | None, item: ErrorDetails) -> int:
-    """The line of the field that is wrong, or of the innermost thing around it that is there."""
-    line = 1
-    field = _text(item).partition(":")[0]  # what is wrong with an entry as a whole says where
-    for part in (*item["loc"], field):
-        children: dict[int | str, tuple[yaml.Node, yaml.Node]] = {}
-        if isinstance(node, yaml.MappingNode):
-            children = {key.value: (key, value) for key, value in node.value}
-        elif isinstance(node, yaml.SequenceNode):
-            children = {index: (item, item) for index, item in enumerate(node.value)}
-        if part not in children:
-            break
-        start, node = children[part]
-        line = start.start_mark.line + 1
-    return line
