@@ -122,7 +122,7 @@ def tell(bus: Bus, engine: Engine, settings: Settings) -> None:
         "a container started by hand dies; that is an event, and a rule makes a job of it",
     )
     cleaned = let_die(bus, engine)
-    for gone in cleaned.items:
+    for gone in (item for item in cleaned.items if item.outcome == "removed"):
         say(f"removed {gone.type} {gone.name}")
 
     chapter(
@@ -253,7 +253,7 @@ def outcome(record: JobRecord) -> str:
         case RunResult() as result:
             return f"exit code {result.exit_code}"
         case CleanupResult() as result:
-            return f"{len(result.items)} removed"
+            return f"{sum(item.outcome == 'removed' for item in result.items)} removed"
         case _:
             return ""
 

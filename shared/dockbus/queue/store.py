@@ -221,6 +221,34 @@ class Jobs:
             if isinstance(raw, dict) and b"data" in raw  # neither an error nor no longer kept
         ]
 
+    def unended(self, engine: str) -> dict[JobId, bool]:
+        """The jobs that have not ended and may come to this Engine, and whether each is being carried out."""
+        names = [name for kind in Kind for name in (kind.value, queue_name(kind, engine))]
+        with self._redis.pipeline(transaction=True) as pipe:
+            for name in names:
+                pipe.lrange(queue_key(name), 0, -1)
+                for registry in ("wip", "scheduled", "deferred"):
+                    pipe.zrange(registry_key(registry, name), 0, -1)
+            found: list[Any] = pipe.execute()
+        # A job that is being carried out stands there as ID:TOKEN.
+        entries = [raw.decode("utf-8", "replace").partition(":") for raws in found for raw in raws]
+        return {JobId(job_id): bool(colon) for job_id, colon, _ in entries}
+
+    def orders(self, ids: Collection[JobId]) -> dict[JobId, Order]:
+        """What these jobs are to do; those that are gone or not to be trusted are left out."""
+        todo, found = list(ids), dict[JobId, Order]()
+        for first in range(0, len(todo), BULK):
+            part = todo[first : first + BULK]
+            with self._redis.pipeline(transaction=False) as pipe:
+                for job_id in part:
+                    pipe.hgetall(job_key(job_id))
+                raws: list[Any] = pipe.execute(raise_on_error=False)
+            for job_id, raw in zip(part, raws, strict=True):
+                if isinstance(raw, dict):
+                    with suppress(JobRefused):
+                        found[job_id] = verify(self._keys, job_id, decoded(raw))
+        return found
+
     def queues(self) -> list[QueueRecord]:
         """All queues that have ever had a job, and the plain queue of each kind."""
         known: Any = self._redis.smembers(f"{RQ}:queues")

@@ -1,83 +1,46 @@
-"""Cleanup: list, plan, remove one by one and never by force. A dry run is the plan without its last step.
+"""Cleanup: look, plan, remove one by one and never by force. A dry run is the plan without its last step.
 
-The Engine's own `prune` calls are not used: what they take differs between Engines, they take no plan,
-and they remove a container that a run job has just made and is about to start.
+The Engine's own `prune` calls are not used but for the build cache: what they take differs between Engines, they take no
+plan, and they remove a container that a run job has just made and is about to start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from dockbus.engine import Container, Engine, EngineError, Image, has_labels
-from dockbus.jobs import LABEL_JOB, LABEL_KEEP, Cleanup, CleanupItem, CleanupResult
-from dockbus.units import show_size
+from dockbus.jobs import Cleanup, CleanupResult
+from dockbus_workers.cleaning.act import Sweep
+from dockbus_workers.cleaning.inventory import measure, take
+from dockbus_workers.cleaning.needs import Watch
+from dockbus_workers.cleaning.plan import plan
 from dockbus_workers.context import JobContext
 
 
 def cleanup(spec: Cleanup, ctx: JobContext) -> CleanupResult:
-    """Carry out a cleanup job. What cannot be removed is reported with the reason and stops nothing."""
+    """Carry out a cleanup job. What cannot be removed is reported with the reason and stops nothing.
+
+    Raises:
+        DiskUnknown: it is to go by the Engine's disk, and that cannot be seen from here.
+        EngineError: the Engine does not answer.
+    """
     ctx.check()
-    items: list[CleanupItem] = []
-    for item in plan(spec, ctx):
-        ctx.check()
-        done = item if spec.dry_run else _remove(item, ctx.engine)
-        verb = (
-            "would remove"
-            if spec.dry_run
-            else "removed"
-            if done.error is None
-            else "could not remove"
-        )
-        ctx.log(
-            f"{verb} {item.type} {item.name} ({show_size(item.size)})"
-            + (f": {done.error}" if done.error else "")
-        )
-        items.append(done)
-    reclaimed = sum(item.size for item in items if item.error is None)
-    return CleanupResult(dry_run=spec.dry_run, items=items, reclaimed=reclaimed)
-
-
-def plan(spec: Cleanup, ctx: JobContext) -> Iterator[CleanupItem]:
-    """What a spec would remove: containers first, then the images that are free after that."""
-    now = datetime.now(UTC)
-    for listed in ctx.engine.containers.all(size=True) if spec.containers else []:
-        if not wanted(listed.labels, spec) or ctx.job_is_active(listed.labels.get(LABEL_JOB)):
-            continue
-        # Asked again one by one: when a container's death is announced, the Engine's list still says it runs.
-        container = ctx.engine.containers.find(listed.id)
-        if container and container.is_stopped and _old_enough(container, spec.older_than, now):
-            yield CleanupItem(type="container", id=listed.id, name=listed.name, size=listed.size_rw)
-    if spec.images:
-        for image in ctx.engine.images.all(dangling=True):
-            if wanted(image.labels, spec) and _age(image.created, now) >= spec.older_than:
-                yield CleanupItem(type="image", id=image.id, name=_name(image), size=image.size)
-
-
-def wanted(labels: Mapping[str, str], spec: Cleanup) -> bool:
-    """Whether something with these labels is meant by the spec and not under protection."""
-    return labels.get(LABEL_KEEP) != "true" and has_labels(labels, spec.labels)
-
-
-def _old_enough(container: Container, seconds: float, now: datetime) -> bool:
-    return _age(container.finished or container.created, now) >= seconds
-
-
-def _age(moment: datetime | None, now: datetime) -> float:
-    return (now - moment).total_seconds() if moment else 0.0
-
-
-def _name(image: Image) -> str:
-    names = [*image.tags, *(digest.partition("@")[0] for digest in image.digests)]
-    return names[0] if names else image.id[7:19]
-
-
-def _remove(item: CleanupItem, engine: Engine) -> CleanupItem:
-    try:
-        if item.type == "container":
-            engine.containers.remove(item.id)
-        else:
-            engine.images.remove(item.id)
-    except EngineError as error:
-        return item.model_copy(update={"error": error.detail or error.title})
-    return item
+    watch = Watch(ctx)
+    inventory = take(spec, ctx)
+    if inventory.disk:
+        ctx.log(f"the disk is {inventory.disk.percent:.1f}% full")
+    sweep = Sweep(spec, inventory, watch, ctx)
+    sweep.carry_out(plan(spec, inventory, watch.look(), datetime.now(UTC)))
+    if sweep.skipped:
+        told = ", ".join(f"{count} {reason.value}" for reason, count in sweep.skipped.most_common())
+        ctx.log(f"skipped {sweep.skipped.total()}: {told}")
+    reclaimed = sum(item.size for item in sweep.items if item.outcome != "skipped")
+    if inventory.total is not None and not spec.dry_run:
+        reclaimed = max(0, inventory.total - measure(spec, ctx).total)
+    return CleanupResult(
+        dry_run=spec.dry_run,
+        items=sweep.items,
+        skipped=dict(sweep.skipped),
+        reclaimed=reclaimed,
+        disk_before=round(inventory.disk.percent, 1) if inventory.disk else None,
+        disk_after=round(sweep.disk.percent, 1) if sweep.disk else None,
+    )
