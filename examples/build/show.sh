@@ -1,0 +1,2 @@
+# Shows what the image was built with.
+cat /srv/prices.txt
