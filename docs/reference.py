@@ -1,4 +1,4 @@
-"""Writes the reference pages that follow from the code: settings, errors and the command line.
+"""Writes the reference pages that follow from the code: settings, errors, the command line and the fields of each kind of job.
 
 `python docs/reference.py` writes them anew; a test fails while they differ from what it would write.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import dockbus_producer
 import dockbus_workers
 from dockbus.cli.main import application
 from dockbus.errors import DockbusError
+from dockbus.jobs import KINDS, Kind
 from dockbus.settings import Settings, variables
 
 HERE = Path(__file__).parent
@@ -114,12 +117,78 @@ goes on. Exit codes: 0 fine, 1 an error (one line says which), 2 wrong usage or 
     return page
 
 
-PAGES = {"settings.md": settings, "errors.md": errors, "cli.md": command_line}
+def kind(name: Kind) -> str:
+    """The page of a kind's spec and result, with every model that they are made of."""
+    info = KINDS[name]
+    page = f"# Fields of a {name} job\n\n{NOTE}\nHow it behaves: [{name}](../jobs/{name}.md).\n"
+    shown: set[str] = set()
+    for title, model in (("Spec", info.spec), ("Result", info.result)):
+        schema = model.model_json_schema(mode="validation" if title == "Spec" else "serialization")
+        parts: dict[str, Any] = schema.get("$defs", {})
+        page += f"\n## {title}\n{_fields(schema)}"
+        for part, described in parts.items():
+            if part not in shown and "properties" in described:
+                page += f"\n### {part}\n{_fields(described)}"
+        shown |= set(parts)
+    return page
+
+
+def _fields(schema: dict[str, Any]) -> str:
+    """What a model is for, and a table of its fields."""
+    required = schema.get("required", [])
+    rows = ""
+    for name, field in schema["properties"].items():
+        if "const" in field and name == "kind":
+            continue
+        default = "required" if name in required else _default(field)
+        meaning = " ".join(field.get("description", "").split())
+        rows += f"| `{name}` | {_type(field)} | {default} | {meaning} |\n"
+    about = " ".join(schema.get("description", "").split())
+    return f"\n{about}\n\n| field | type | default | meaning |\n| --- | --- | --- | --- |\n{rows}"
+
+
+def _default(field: dict[str, Any]) -> str:
+    value = field.get("default")
+    return "" if value in (None, "", [], {}) else f"`{json.dumps(value)}`"
+
+
+def _type(field: dict[str, Any]) -> str:  # noqa: PLR0911  one for each form a schema has
+    """A JSON schema in a few words."""
+    if "$ref" in field:
+        name = field["$ref"].rpartition("/")[2]
+        if name == "JsonValue":
+            return "any"
+        return f"[{name}](#{name.lower()})"
+    for several in ("anyOf", "oneOf"):
+        if several in field:
+            return " or ".join(dict.fromkeys(_type(one) for one in field[several]))
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "const" in field:
+        return f"`{field['const']}`"
+    match field.get("type"):
+        case "array":
+            return f"list of {_type(field.get('items', {}))}"
+        case "object":
+            inner = field.get("additionalProperties")
+            return f"map to {_type(inner)}" if isinstance(inner, dict) else "object"
+        case "null":
+            return "none"
+        case other:
+            return str(other or "any")
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings,
+    "errors.md": errors,
+    "cli.md": command_line,
+} | {f"reference/{name}.md": partial(kind, name) for name in Kind}
 
 
 def main() -> None:
     """Write all pages."""
     for name, page in PAGES.items():
+        (HERE / name).parent.mkdir(exist_ok=True)
         (HERE / name).write_text(page())
 
 

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from dockbus.engine import ContainerSpec, Engine
+from dockbus.jobs.running import Network
 
 LABELS = {"dockbus.test": "1"}
 
@@ -22,7 +23,7 @@ def container(
             image="dockbus/base:1",
             labels=LABELS,
             command=["sh", "-c", script],
-            network=network,
+            networks=[Network(name=network)],
         )
     )
     try:

@@ -6,8 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
-from dockbus.settings import Settings
+from pydantic import SecretStr
+
+from dockbus.settings import Settings, variables
 from waiting import wait_for
 
 
@@ -18,22 +21,19 @@ def environment(settings: Settings) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("DOCKBUS_", "DOCKER_"))
     }
-    return clean | {
-        "DOCKBUS_REDIS_URL": settings.redis.url,
-        "DOCKBUS_REDIS_OUTAGE": str(settings.redis.outage),
-        "DOCKBUS_BUS_KEY": settings.bus.key.get_secret_value(),
-        "DOCKBUS_BUS_DATA_DIR": str(settings.bus.data_dir),
-        "DOCKBUS_BUS_PREVIOUS_KEY": settings.bus.previous_key.get_secret_value(),
-        "DOCKBUS_ENGINE_NAME": settings.engine.name,
-        "DOCKBUS_ENGINE_HOST": settings.engine.host,
-        "DOCKBUS_BUILD_ROOT": str(settings.build.root),
-        "DOCKBUS_SCAN_TRIVY": settings.scan.trivy,
-        "DOCKBUS_SCAN_CACHE_DIR": settings.scan.cache_dir,
-        "DOCKBUS_SCAN_OFFLINE": str(settings.scan.offline),
-        "DOCKBUS_WORKER_HEARTBEAT": str(settings.worker.heartbeat),
-        "DOCKBUS_WORKER_DRAIN": str(settings.worker.drain),
-        "PYTHONWARNINGS": "error",
+    given = {
+        name: _text(getattr(getattr(settings, variable.group), variable.field))
+        for name, variable in variables().items()
     }
+    return clean | given | {"PYTHONWARNINGS": "error"}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(map(str, cast("tuple[object, ...]", value)))
+    return str(value)
 
 
 class Program:

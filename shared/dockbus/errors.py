@@ -30,6 +30,8 @@ the HTTP problem type, the field in a job's record and the word to search the do
     ├── ScanFailed
     ├── BuildFailed
     └── EngineError          (dockbus.engine.errors)
+
+Errors of one part alone stand with that part; `docs/errors.md` lists them all.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ class DockbusError(Exception):
 
     retryable: ClassVar[bool] = False
     """Whether the same job may well succeed on a later attempt."""
+    pause: ClassVar[float] = 0.0
+    """Seconds that a later attempt has to wait for at least, as far as the job's retry policy allows."""
 
     def __init__(self, detail: str = "") -> None:
         super().__init__(detail)

@@ -13,7 +13,7 @@ import secrets
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, cast, get_args
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -25,6 +25,8 @@ _FOREIGN = {
     "DOCKBUS_REDIS_PASSWORD",
 }  # read by the tests' set-up, and by docker-compose.yml
 
+PolicyLevel = Literal["privileged", "baseline", "restricted"]
+"""How much a policy refuses, the least first."""
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 
@@ -121,11 +123,48 @@ class SecretsSettings(_Group):
     """Folder with one file for each secret, named as the secret, such as `/run/secrets`. Empty: there are none."""
 
 
+class PolicySettings(_Group):
+    """What jobs may ask of the Engine."""
+
+    path: str = ""
+    """YAML file with the policy that workers go by, read when they start. Empty: the rules of `level`, no exceptions."""
+    level: PolicyLevel = "baseline"
+    """`privileged` (nearly everything), `baseline` (what does not reach the machine) or `restricted` (least), where the
+    file names none."""
+
+
+class RegistrySettings(_Group):
+    """Registries: credentials, mirrors, patience."""
+
+    path: str = ""
+    """YAML file that says which secret opens which registry, and which registry has mirrors. Empty: there is none."""
+    docker_config: str = ""
+    """Folder of a Docker `config.json`, whose logins and credential helpers are used for what `path` says nothing of.
+    Empty: Docker's own, `DOCKER_CONFIG` or `~/.docker`."""
+    stall: float = Field(default=120.0, gt=0)
+    """Seconds a pull or push may go on without progress before it is given up."""
+
+
 class BuildSettings(_Group):
     """Builds."""
 
     root: Path = Path()
     """Folder under which every build context must lie. Default: the folder the worker was started in."""
+    builder: Literal["auto", "buildkit", "classic"] = "auto"
+    """What builds: `buildkit` (needs the program docker-buildx), the Engine's `classic` builder, or `auto`: BuildKit
+    where there is one."""
+    buildx: str = "docker-buildx"
+    """The program docker-buildx: a path, or a name on PATH or among the plugins of Docker's command line."""
+    parallel: int = Field(default=2, ge=1)
+    """Builds at the same time on one Engine, whichever workers carry them out."""
+    context_size: int = Field(default=1024**3, ge=1024)
+    """Bytes that an uploaded context may have when it is unpacked, or that a Git repository may hold."""
+    context_files: int = Field(default=100_000, ge=1)
+    """Files, folders and links that such a context may have."""
+    git_timeout: float = Field(default=300.0, gt=0)
+    """Seconds that fetching a Git repository may take."""
+    cache_dir: str = ""
+    """Folder for build caches that jobs name as `local`. Empty: there are none."""
 
 
 class ScanSettings(_Group):
@@ -137,6 +176,12 @@ class ScanSettings(_Group):
     """Folder of Trivy's vulnerability database. Empty: Trivy's own default."""
     offline: bool = False
     """Never fetch the database; scan with the one that is there."""
+    db_repository: str = ""
+    """Where the database is fetched from, such as `mirror.example:5000/trivy-db:2`. Empty: Trivy's own choice."""
+    java_db_repository: str = ""
+    """The same for the database that Java archives are looked up in."""
+    max_db_age: float = Field(default=0.0, ge=0)
+    """Seconds since the database was made after which nothing is scanned with it any more; 0 for no limit."""
 
 
 class WatchSettings(_Group):
@@ -182,6 +227,8 @@ class Settings(_Group):
     api: ApiSettings = ApiSettings()
     worker: WorkerSettings = WorkerSettings()
     secrets: SecretsSettings = SecretsSettings()
+    policy: PolicySettings = PolicySettings()
+    registry: RegistrySettings = RegistrySettings()
     build: BuildSettings = BuildSettings()
     scan: ScanSettings = ScanSettings()
     watch: WatchSettings = WatchSettings()

@@ -23,6 +23,7 @@ from at_once import at_once
 from dockbus import Bus, Cleanup, JobState, RetryPolicy, Run, Settings
 from dockbus.engine import Engine
 from dockbus.jobs import LABEL_JOB
+from dockbus.jobs.running import Network
 from dockbus.settings import WorkerSettings
 from e2e.chaos.lane import Lane
 from waiting import wait_for
@@ -103,7 +104,7 @@ def test_the_job_of_a_killed_worker_goes_on_soon(
     sleeper = Run(
         image=base_image,
         command=["sh", "-c", "echo begun; sleep 3600"],
-        network="none",
+        networks=[Network(name="none")],
         labels={"dockbus.test": "1"},
         stop_timeout=0,
     )

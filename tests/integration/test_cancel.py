@@ -22,6 +22,7 @@ from dockbus import (
 )
 from dockbus.engine import Engine
 from dockbus.jobs import LABEL_JOB
+from dockbus.jobs.running import Network
 from dockbus.settings import WorkerSettings
 from processes import Program
 from waiting import wait_for
@@ -33,7 +34,7 @@ def sleeper(script: str = "echo begun; sleep 600") -> Run:
     return Run(
         image="dockbus/base:1",
         command=["sh", "-c", script],
-        network="none",
+        networks=[Network(name="none")],
         labels={"dockbus.test": "1"},
         stop_timeout=0,
     )

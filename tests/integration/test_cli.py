@@ -70,7 +70,7 @@ def test_a_job_can_be_sent_looked_at_and_canceled(dockbus: CommandLine) -> None:
                 "cpus": 1.5,
                 "working_dir": "/tmp",  # noqa: S108
                 "user": "1:1",
-                "network": "none",
+                "networks": [{"name": "none", "aliases": [], "ipv4": None}],
                 "labels": {"a": "1"},
                 "pull": "never",
                 "remove": False,
@@ -93,12 +93,12 @@ def test_a_job_can_be_sent_looked_at_and_canceled(dockbus: CommandLine) -> None:
             "scan busybox --ignore-unfixed --fail-on high",
             {"ignore_unfixed": True, "fail_on": "HIGH"},
         ),
-        ("cleanup", {"containers": True, "images": False, "older_than": 0.0, "dry_run": False}),
+        ("cleanup", {"containers": True, "images": "no", "older_than": 0.0, "dry_run": False}),
         (
             "cleanup --no-containers --images --label a --label b=1 --older-than 7d --dry-run",
             {
                 "containers": False,
-                "images": True,
+                "images": "dangling",
                 "labels": {"a": "", "b": "1"},
                 "older_than": 604800.0,
                 "dry_run": True,

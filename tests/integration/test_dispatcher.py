@@ -20,6 +20,7 @@ from redis import Redis
 from dockbus import Bus, Cleanup, Event, JobRecord, JobState, Scan, Settings
 from dockbus.engine import ContainerSpec, Engine
 from dockbus.events import STREAM
+from dockbus.jobs.running import Network
 from dockbus.settings import RedisSettings
 from dockbus_producer import dispatcher as dispatching
 from dockbus_producer.dispatcher import GROUP, Dispatcher
@@ -276,7 +277,7 @@ def die(engine: Engine, image: str, mark: str) -> None:
         name=f"ev-{token_hex(4)}",
         image=image,
         command=["true"],
-        network="none",
+        networks=[Network(name="none")],
         labels={"dockbus.test": "1", "r": mark},
     )
     container = engine.containers.create(spec)

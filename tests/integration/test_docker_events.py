@@ -19,6 +19,7 @@ from redis import Redis
 
 from dockbus import Bus, Event, Settings
 from dockbus.engine import ContainerSpec, Engine
+from dockbus.jobs.running import Network
 from dockbus.settings import EngineSettings, RedisSettings
 from dockbus_producer import docker_events
 from dockbus_producer.docker_events import GAP, DockerEvents
@@ -59,7 +60,7 @@ def live(
             name=f"ev-{token_hex(4)}",
             image=image,
             command=["sh", "-c", f"exit {exit_code}"],
-            network="none",
+            networks=[Network(name="none")],
             labels={"dockbus.test": "1", **(labels or {})},
         )
     )
@@ -129,7 +130,7 @@ def test_who_only_looks_makes_no_event(engine: Engine, base_image: str, bus: Bus
             name=f"ev-{token_hex(4)}",
             image=base_image,
             command=["sleep", "60"],
-            network="none",
+            networks=[Network(name="none")],
             labels={"dockbus.test": "1"},
         )
         container = engine.containers.create(spec)
@@ -296,7 +297,7 @@ def test_the_cursor_moves_with_the_noise_too(
         name=f"ev-{token_hex(4)}",
         image=base_image,
         command=["sleep", "60"],
-        network="none",
+        networks=[Network(name="none")],
         labels={"dockbus.test": "1"},
     )
     with reading(engine, bus) as source:

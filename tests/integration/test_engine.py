@@ -24,6 +24,7 @@ from dockbus.engine import (
     RegistryUnavailable,
     Stream,
 )
+from dockbus.jobs.running import Mount
 from waiting import wait_for
 
 # -- images -------------------------------------------------------------------------------------
@@ -200,8 +201,9 @@ def test_refusals_say_what_is_wrong(engine: Engine, base_image: str) -> None:
             engine.containers.create(taken)
         with pytest.raises(EngineConflict, match="running"):
             engine.containers.remove(made)
-    with pytest.raises(EngineRejected, match="Invalid container name"):
-        engine.containers.create(ContainerSpec(name="no such name", image=base_image))
+    with pytest.raises(EngineRejected, match="bind source path does not exist"):
+        mount = Mount(type="bind", source="/no/such", target="/x")
+        engine.containers.create(ContainerSpec(name=name, image=base_image, volumes=[mount]))
     with pytest.raises(ImageNotFound):
         engine.containers.create(ContainerSpec(name=name, image="dockbus/no-such:1"))
     for verb in (engine.containers.get, engine.containers.start, engine.containers.logs):

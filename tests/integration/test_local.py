@@ -16,6 +16,7 @@ import pytest
 
 from dockbus.connection import connect
 from dockbus.engine import ContainerSpec, Engine
+from dockbus.jobs.running import Network
 from dockbus.local import NoEngine, StartFailed, local_engine, local_redis
 from dockbus.local.process import running
 
@@ -131,7 +132,7 @@ def test_the_base_image_runs_a_command(engine: Engine, base_image: str) -> None:
         labels={"dockbus.test": "1"},
         command=["sh", "-c", "touch /tmp/made && ls /tmp && id -un"],
         user="nobody",
-        network="none",
+        networks=[Network(name="none")],
     )
     container = engine.containers.create(spec)
     try:

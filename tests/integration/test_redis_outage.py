@@ -10,6 +10,7 @@ import pytest
 from dockbus import Bus, JobState, Run, RunResult, Settings
 from dockbus.engine import Engine
 from dockbus.jobs import LABEL_JOB
+from dockbus.jobs.running import Network
 from dockbus.settings import RedisSettings
 from outage import Plug
 from processes import Program
@@ -24,7 +25,7 @@ def counting(to: int) -> Run:
     return Run(
         image="dockbus/base:1",
         command=["sh", "-c", script],
-        network="none",
+        networks=[Network(name="none")],
         labels={"dockbus.test": "1"},
     )
 

@@ -13,6 +13,7 @@ import pytest
 
 from attempting import RESULT, SPEC, attempts_on, settle, take
 from dockbus import Bus, JobState, Run
+from dockbus.jobs.running import Network
 from processes import Program
 from waiting import wait_for
 
@@ -56,7 +57,12 @@ def test_queues_are_counted_truthfully(engineless_bus: Bus, redis_url: str) -> N
 def test_a_worker_is_shown_busy_while_a_job_runs_and_idle_again(
     bus: Bus, redis_url: str, start: Callable[..., Program]
 ) -> None:
-    spec = Run(image="dockbus/base:1", command=["sleep", "300"], network="none", stop_timeout=0)
+    spec = Run(
+        image="dockbus/base:1",
+        command=["sleep", "300"],
+        networks=[Network(name="none")],
+        stop_timeout=0,
+    )
     start("worker", "run")
 
     def workers() -> dict[str, tuple[str, int]]:

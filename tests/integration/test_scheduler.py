@@ -102,7 +102,7 @@ def test_a_changed_job_is_no_new_schedule(bus: Bus) -> None:
     scheduler.replace([schedule(do={"kind": "cleanup", "images": True})])
     scheduler.tick(NOON)
     (job,) = bus.jobs()
-    assert job.spec == Cleanup(images=True)
+    assert job.spec == Cleanup(images="dangling")
 
 
 def test_a_schedule_begins_when_its_file_was_read_and_not_when_redis_was_there(

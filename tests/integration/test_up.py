@@ -22,7 +22,7 @@ from waiting import wait_for
 ENQUEUE = """
 from dockbus import Bus, Run
 job = Bus.connect().enqueue(
-    Run(image="dockbus/base:1", command=["echo", "hello"], network="none", labels={"dockbus.test": "1"})
+    Run(image="dockbus/base:1", command=["echo", "hello"], networks=["none"], labels={"dockbus.test": "1"})
 )
 print([line.text for line in job.logs(follow=True) if line.stream == "stdout"])
 print(job.wait(timeout=60).exit_code)

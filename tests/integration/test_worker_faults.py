@@ -40,7 +40,7 @@ def shell(script: str, **fields: Any) -> Run:
             "image": "dockbus/base:1",
             "command": ["sh", "-c", script],
             "labels": {"dockbus.test": "1"},
-            "network": "none",
+            "networks": ["none"],
             "stop_timeout": 0,
             **fields,
         }
@@ -102,7 +102,7 @@ def test_a_container_that_others_stop_has_ended(bus: Bus, engine: Engine, worker
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
-    ({"network": "dockbus-no-such"}, "engine-rejected", "network dockbus-no-such not found"),
+    ({"networks": ["dockbus-no-such"]}, "engine-rejected", "network dockbus-no-such not found"),
     ({"user": "nobody-of-that-name"}, "engine-rejected", "unable to find user nobody-of-that"),
     ({"working_dir": "not/absolute"}, "engine-rejected", "needs to be an absolute path"),
     ({"working_dir": "/etc/passwd"}, "engine-rejected", "is not a directory"),

@@ -74,7 +74,7 @@ def test_logs_are_there_while_the_container_still_runs(bus: Bus) -> None:
 
 def test_the_limits_reach_the_engine(bus: Bus, engine: Engine) -> None:
     job = bus.enqueue(
-        shell("sleep 600", memory="64m", cpus=0.5, pids=50, network="none", stop_timeout=0)
+        shell("sleep 600", memory="64m", cpus=0.5, pids=50, networks=["none"], stop_timeout=0)
     )
     container = wait_for(
         lambda: engine.containers.find(f"dockbus-{job.id}"), what="the job's container"
@@ -246,3 +246,36 @@ def test_without_an_engine_jobs_wait_and_nothing_fails(
     assert lonely.stop() == 0
     start("worker", "run")
     assert result(job).exit_code == 0
+
+
+# -- what it has used -------------------------------------------------------------------------
+
+
+def test_what_a_container_has_used_is_told(bus: Bus, engine: Engine) -> None:
+    script = (
+        "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done;"
+        " head -c 30000000 /dev/zero > /dev/shm/x; ping -c 3 -i 0.2 $(ip route | awk '{print $3; exit}');"
+        " sleep 0.5"
+    )
+    fields = {"networks": ["dockbus"], "cap_add": ["NET_RAW"], "shm_size": "64m"}
+
+    used = result(bus.enqueue(shell(script, **fields))).usage
+
+    assert used is not None
+    assert used.source in ("cgroup", "engine")
+    if used.source == "cgroup":
+        assert 0.05 < (used.cpu_seconds or 0) < 60
+        assert 25_000_000 < (used.memory_peak or 0) < 2**30
+        assert (used.tx_bytes or 0) >= 3 * 64
+        assert (used.rx_bytes or 0) >= 3 * 64
+
+
+def test_a_container_that_ends_at_once_is_measured_too(bus: Bus) -> None:
+    used = result(bus.enqueue(shell("true", networks=["none"]))).usage
+
+    assert used is not None
+    if used.source == "cgroup":
+        assert (used.cpu_seconds or 0) > 0
+        assert (used.memory_peak or 0) > 0
+    else:
+        assert used.source in ("engine", "none")

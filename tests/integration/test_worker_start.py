@@ -9,6 +9,7 @@ import pytest
 
 from dockbus import Bus, JobState, Run, RunResult, Settings
 from dockbus.errors import EngineNameTaken
+from dockbus.jobs.running import Network
 from dockbus.settings import RedisSettings
 from dockbus_workers.process import NAME_HELD, claim_name
 from outage import Plug
@@ -16,7 +17,12 @@ from processes import Program
 from waiting import wait_for
 
 Start = Callable[..., Program]
-SPEC = Run(image="dockbus/base:1", command=["true"], network="none", labels={"dockbus.test": "1"})
+SPEC = Run(
+    image="dockbus/base:1",
+    command=["true"],
+    networks=[Network(name="none")],
+    labels={"dockbus.test": "1"},
+)
 
 pytestmark = pytest.mark.usefixtures("base_image")
 

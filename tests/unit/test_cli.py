@@ -59,7 +59,15 @@ def test_an_edit_is_json_or_else_text(text: str, value: JsonValue) -> None:
 def test_exit_code_is_that_of_the_container_and_2_for_a_failed_verdict() -> None:
     run = RunResult(exit_code=3, oom_killed=False, duration=1, container_id="c", image_id="i")
     pull = PullResult(
-        image="a", image_id="i", digest=None, size=1, platform="linux/amd64", fetched=0
+        image="a",
+        image_id="i",
+        digest=None,
+        size=1,
+        layers=1,
+        platform="linux/amd64",
+        pulled=True,
+        shared=False,
+        fetched=0,
     )
     scan = ScanResult(
         image="a",
@@ -80,7 +88,7 @@ def test_exit_code_is_that_of_the_container_and_2_for_a_failed_verdict() -> None
         (Run(image="busybox", command=["echo", "hi"]), "busybox echo hi"),
         (Run(image="busybox"), "busybox"),
         (Build(context="/x", tags=["app:1", "app:2"]), "app:1"),
-        (Cleanup(images=True, dry_run=True), "containers and images (dry run)"),
+        (Cleanup(images="dangling", dry_run=True), "containers and images (dry run)"),
     ],
 )
 def test_a_job_is_told_in_a_few_words(spec: Spec, words: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 import dockbus
-from dockbus.jobs import parse_spec
+from dockbus.jobs import Kind, parse_spec
 from dockbus_producer.rules import load
 
 ROOT = Path(__file__).parent.parent.parent
@@ -34,7 +34,10 @@ def reference() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["settings.md", "errors.md", "cli.md"])
+@pytest.mark.parametrize(
+    "name",
+    ["settings.md", "errors.md", "cli.md", *(f"reference/{kind}.md" for kind in Kind)],
+)
 def test_the_reference_is_what_the_code_says(reference: ModuleType, name: str) -> None:
     written = (ROOT / "docs" / name).read_text()
 

@@ -180,7 +180,7 @@ MISTAKES = {
     ),
     "bad spec": (
         "rules:\n- name: x\n  on: '*'\n  do:\n    kind: scan\n    imag: a\n",
-        "4: rule 'x': do: image: Field required; imag: no such field, did you mean 'image'?",
+        "4: rule 'x': do: imag: no such field, did you mean 'image'?",
     ),
     "unknown value": (
         "rules:\n- name: x\n  on: '*'\n  do: {kind: scan, image: '${imgae}'}\n",

@@ -221,10 +221,11 @@ def test_what_was_missed_longer_ago_than_catch_up_stays_missed() -> None:
 
 
 def test_the_examples_are_valid() -> None:
-    scan, clean = load(ROOT / "examples" / "schedules")
+    scan, clean, update = load(ROOT / "examples" / "schedules")
     assert scan.spec == Scan(image="shop/web:1")
     assert (scan.every, scan.timeout, scan.priority) == (3600, 600, "normal")
-    assert clean.spec == Cleanup(images=True, older_than=7 * DAY)
+    assert clean.spec == Cleanup(images="unused", unused_for=7 * DAY, keep_last=2, older_than=DAY)
+    assert update.spec == Scan(database="update")
     assert (clean.cron, clean.timezone, clean.catch_up) == ("0 3 * * *", "Europe/Berlin", DAY / 2)
 
 
@@ -313,7 +314,7 @@ MISTAKES = {
     ),
     "bad spec": (
         "schedules:\n- name: x\n  every: 1h\n  do:\n    kind: scan\n    imag: a\n",
-        "4: schedule 'x': do: image: Field required; imag: no such field, did you mean 'image'?",
+        "6: schedule 'x': do: imag: no such field, did you mean 'image'?",
     ),
     "no job": (
         "schedules:\n- name: x\n  every: 1h\n",

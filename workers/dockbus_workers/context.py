@@ -65,6 +65,8 @@ class JobContext:
         self.redis = bus.redis
         """For a worker's own small state; to be used within `attached`."""
         self.blobs = bus.blobs
+        self.jobs = bus.job_store
+        """All jobs of the bus; to be asked within `attached`."""
         self.last_attempt = attempt.number > order.policy.max
         """Whether there is no other attempt if this one fails."""
         self.remains: list[Callable[[], None]] = []

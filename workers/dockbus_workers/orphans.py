@@ -12,6 +12,7 @@ from dockbus.errors import JobNotFound
 from dockbus.ids import JobId
 from dockbus.jobs import LABEL_BUS, LABEL_JOB, LABEL_REMOVE
 from dockbus.records import JobRecord, JobState
+from dockbus_workers.running.vault import forget
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +46,19 @@ def remove_orphans(bus: Bus, engine: Engine) -> None:
         if is_orphan(container, record, datetime.now(UTC)):
             log.warning("removing container %s, which job %s has left", container.name, job)
             engine.containers.stop(container.id, timeout=10)
-            engine.containers.remove(container.id)
+            if container.labels.get(LABEL_REMOVE) != "never":
+                engine.containers.remove(container.id)
+                forget(job, engine)
 
 
 def is_orphan(container: Container, record: JobRecord | None, now: datetime) -> bool:
     """Whether the job of a container, None where it is no longer kept, has ended without it for long enough."""
     if record and not record.state.ended:
         return False
-    wanted = container.labels.get(LABEL_REMOVE) == "false"
+    fate = container.labels.get(LABEL_REMOVE)
+    if fate == "never" and container.is_stopped:
+        return False
+    wanted = fate in ("false", "never")
     if wanted and (record is None or record.state is JobState.SUCCEEDED):
         return False
     since = (record and record.ended) or container.created

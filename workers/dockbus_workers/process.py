@@ -30,7 +30,8 @@ from dockbus.jobs import Kind
 from dockbus.queue import queue_name
 from dockbus.settings import Settings
 from dockbus_workers.orphans import EVERY, remove_orphans
-from dockbus_workers.scanner import find_program
+from dockbus_workers.policing import load_policy
+from dockbus_workers.scanning.trivy import find_program
 from dockbus_workers.worker import POLL, SlotWorker
 
 log = logging.getLogger(__name__)
@@ -55,8 +56,10 @@ class WorkerProcess:
 
         Raises:
             MissingTool: this machine lacks a program that this kind needs.
+            PolicyError: the policy file is wrong.
             SettingsError: a setting is wrong or the bus's key is missing.
         """
+        load_policy(settings.policy)
         if kind is Kind.SCAN:
             find_program(settings.scan.trivy)
         self.kind = kind

@@ -30,6 +30,7 @@ from dockbus.records import Failure
 from dockbus_workers.context import Detached, HandBack, JobContext
 from dockbus_workers.handlers import CLEARING, HANDLERS
 from dockbus_workers.outcome import Outcome, judge
+from dockbus_workers.policing import check_policy
 
 log = logging.getLogger(__name__)
 
@@ -176,6 +177,7 @@ class SlotWorker(BaseWorker):
                 partial(CLEARING[kind], ctx)
             ] if kind in CLEARING else []
         try:
+            check_policy(order.spec, ctx)
             result = HANDLERS[kind](order.spec, ctx)
             ctx.flush()
         except HandBack:

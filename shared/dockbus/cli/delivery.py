@@ -166,7 +166,7 @@ def exit_code(result: Result) -> int:
     """What the command returns for a job that succeeded."""
     match result:
         case RunResult():
-            return result.exit_code
+            return result.exit_code or 0
         case ScanResult(verdict="failed"):
             return 2
         case _:

@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from dockbus.cli import kinds, look, order, output, terminal
 from dockbus.cli.options import JSON
+from dockbus.cli.policy import policy
 from dockbus.cli.up import up
 from dockbus.errors import DockbusError, MissingExtra
 from dockbus.extras import lacking
@@ -53,6 +54,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         look.events,
         look.queues,
         look.doctor,
+        policy,
     ),
     "Run the bus": (up,),
 }

@@ -34,6 +34,16 @@ _STATE = {
     JobState.CANCELED: "yellow",
 }
 _LEVEL = {Level.OK: "green", Level.WARNING: "yellow", Level.MISSING: "red"}
+_LONG = {
+    "kind",
+    "vulnerabilities",
+    "secrets",
+    "misconfigurations",
+    "licenses",
+    "suppressed",
+    "items",
+}
+"""Fields of results that are no one-line matter."""
 
 
 def document(value: object) -> None:
@@ -104,7 +114,7 @@ def job(record: JobRecord, log: Iterable[LogLine] = ()) -> None:
     if record.error:
         fields |= _dotted("error", record.error, exclude={"traceback"})
     if record.result:
-        fields |= _dotted("result", record.result, exclude={"kind", "vulnerabilities", "items"})
+        fields |= _dotted("result", record.result, exclude=_LONG)
     _fields(fields)
     if isinstance(record.result, ScanResult | CleanupResult):
         line("")

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 from rich.text import Text
 
-from dockbus.cli.terminal import line, note, printable, short, table
+from dockbus.cli import findings
+from dockbus.cli.terminal import line, note, printable, table
 from dockbus.jobs import (
     Build,
     BuildResult,
     Cleanup,
+    CleanupItem,
     CleanupResult,
     PullResult,
     Result,
     RunResult,
     ScanResult,
-    Severity,
     Spec,
 )
+from dockbus.jobs.cleanup import Reason
 from dockbus.units import show_size, show_span
-
-_SEVERITY = {Severity.CRITICAL: "bold red", Severity.HIGH: "red", Severity.MEDIUM: "yellow"}
 
 
 def what(spec: Spec) -> str:
     """What a job is about, in a few words."""
     match spec:
         case Cleanup():
-            kinds = [name for name in ("containers", "images") if getattr(spec, name)]
-            return " and ".join(kinds) + (" (dry run)" if spec.dry_run else "")
+            return _leftovers(spec) + (" (dry run)" if spec.dry_run else "")
         case Build():
             return spec.tags[0]
         case _:
-            return " ".join([spec.image, *(getattr(spec, "command", None) or ())])
+            return " ".join(
+                [spec.image or "vulnerability database", *(getattr(spec, "command", None) or ())]
+            )
 
 
 def result(value: Result) -> None:
@@ -48,46 +49,50 @@ def result(value: Result) -> None:
                 f"{value.steps} steps, {value.cached} of them cached, in {show_span(value.duration)}"
             )
         case ScanResult():
-            _scan(value)
+            findings.show(value)
         case CleanupResult():
             _cleanup(value)
 
 
-def _scan(value: ScanResult) -> None:
-    if value.vulnerabilities:
-        table(
-            ("SEVERITY", "ID", "PACKAGE", "INSTALLED", "FIXED", "TITLE"),
-            (
-                (
-                    Text(found.severity, style=_SEVERITY.get(found.severity, "")),
-                    found.id,
-                    found.package,
-                    found.installed,
-                    found.fixed,
-                    short(found.title),
-                )
-                for found in value.vulnerabilities
-            ),
-        )
-    worst_first = sorted(value.counts.items(), key=lambda pair: -pair[0].rank)
-    counts = ", ".join(f"{count} {level.lower()}" for level, count in worst_first if count)
-    line(f"{value.image}: {counts or 'nothing found'}; {value.verdict}")
+def _leftovers(spec: Cleanup) -> str:
+    """What a cleanup job is to remove."""
+    wanted = {
+        "containers": spec.containers,
+        "images": spec.images != "no",
+        "networks": spec.networks,
+        "volumes": spec.volumes != "no",
+        "build cache": spec.build_cache is not None,
+    }
+    *others, last = (name for name, is_wanted in wanted.items() if is_wanted)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _cleanup(value: CleanupResult) -> None:
     if value.items:
         table(
-            ("TYPE", "ID", "NAME", ">SIZE", ""),
+            ("TYPE", "ID", "NAME", ">SIZE", "", "WHY"),
             (
                 (
                     item.type,
-                    item.id.removeprefix("sha256:")[:12],
+                    "" if item.id == item.name else item.id.removeprefix("sha256:")[:12],
                     item.name,
                     show_size(item.size),
-                    item.error and Text(printable(item.error), style="red"),
+                    item.outcome,
+                    _why(item),
                 )
                 for item in value.items
             ),
         )
+    told = sum(item.outcome == "skipped" for item in value.items)
+    if (skipped := sum(value.skipped.values())) > told:
+        note(f"{skipped - told} more were skipped")
     verb = "would be reclaimed" if value.dry_run else "reclaimed"
-    line(f"{show_size(value.reclaimed)} {verb}")
+    disk = f"; the disk is {value.disk_after}% full" if value.disk_after is not None else ""
+    line(f"{show_size(value.reclaimed)} {verb}{disk}")
+
+
+def _why(item: CleanupItem) -> Text | None:
+    if not item.reason:
+        return None
+    words = f"{item.reason.value}: {item.detail}" if item.detail else item.reason.value
+    return Text(printable(words), style="red" if item.reason is Reason.REFUSED else "dim")

@@ -5,21 +5,28 @@ package, which the extras `workers` and `producer` bring.
 """
 
 from dockbus.engine.client import DEFAULT_HOST, Engine
-from dockbus.engine.containers import ContainerSpec, has_labels
+from dockbus.engine.containers import has_labels
+from dockbus.engine.disk import CacheRecord, DiskUnknown, DiskUsage, FileSystem
 from dockbus.engine.errors import (
     CommandNotFound,
     ContainerNotFound,
     EngineConflict,
+    EngineDiskFull,
     EngineError,
     EngineFault,
     EngineRejected,
     EngineTimeout,
     EngineUnavailable,
+    ImageCorrupt,
     ImageNotFound,
     RegistryDenied,
+    RegistryError,
     RegistryRateLimited,
+    RegistryStalled,
     RegistryUnavailable,
+    RegistryUntrusted,
 )
+from dockbus.engine.logins import CredentialsUnusable, Login
 from dockbus.engine.streams import Stream
 from dockbus.engine.views import (
     Container,
@@ -27,18 +34,27 @@ from dockbus.engine.views import (
     EngineInfo,
     Image,
     LogChunk,
+    NetworkView,
     PullProgress,
     Raw,
+    RemoteImage,
+    VolumeView,
 )
+from dockbus.jobs.running import ContainerSpec
 
 __all__ = [
     "DEFAULT_HOST",
+    "CacheRecord",
     "CommandNotFound",
     "Container",
     "ContainerNotFound",
     "ContainerSpec",
+    "CredentialsUnusable",
+    "DiskUnknown",
+    "DiskUsage",
     "Engine",
     "EngineConflict",
+    "EngineDiskFull",
     "EngineError",
     "EngineEvent",
     "EngineFault",
@@ -46,14 +62,23 @@ __all__ = [
     "EngineRejected",
     "EngineTimeout",
     "EngineUnavailable",
+    "FileSystem",
     "Image",
+    "ImageCorrupt",
     "ImageNotFound",
     "LogChunk",
+    "Login",
+    "NetworkView",
     "PullProgress",
     "Raw",
     "RegistryDenied",
+    "RegistryError",
     "RegistryRateLimited",
+    "RegistryStalled",
     "RegistryUnavailable",
+    "RegistryUntrusted",
+    "RemoteImage",
     "Stream",
+    "VolumeView",
     "has_labels",
 ]

@@ -19,11 +19,15 @@ import docker.constants
 import docker.tls
 import requests
 
+from dockbus.engine.builds import Builds
 from dockbus.engine.containers import Containers
+from dockbus.engine.disk import Disk
 from dockbus.engine.errors import EngineError, EngineUnavailable, classify, translated
 from dockbus.engine.images import Images
+from dockbus.engine.networks import Networks
 from dockbus.engine.streams import Stream, read_objects
-from dockbus.engine.views import EngineEvent, EngineInfo
+from dockbus.engine.views import EngineEvent, EngineInfo, parse_guards
+from dockbus.engine.volumes import Volumes
 from dockbus.settings import EngineSettings
 
 T = TypeVar("T")
@@ -33,7 +37,7 @@ OLDEST_API = (1, 41)
 
 
 class Engine:
-    """One Docker Engine. `images` and `containers` hold its verbs; all share one pool of connections."""
+    """One Docker Engine. `images`, `containers`, … hold its verbs; all share one pool of connections."""
 
     def __init__(self, settings: EngineSettings, *, pool: int = 64) -> None:
         self.name = settings.name
@@ -44,6 +48,10 @@ class Engine:
         self._api: Any = None
         self.images = Images(self)
         self.containers = Containers(self)
+        self.builds = Builds(self)
+        self.networks = Networks(self)
+        self.volumes = Volumes(self)
+        self.disk = Disk(self)
 
     @property
     def api(self) -> Any:  # noqa: ANN401  the SDK's client is untyped in all that matters here
@@ -124,6 +132,12 @@ class Engine:
     def id(self) -> str:
         """The Engine's own ID, asked for once."""
         return self.info().id
+
+    @cached_property
+    def guards(self) -> frozenset[str]:
+        """What this Engine can enforce, such as `apparmor`, `selinux`, `swap` and `pids`; asked for once."""
+        with translated():
+            return parse_guards(self.api.info())
 
     def events(
         self, *, since: str = "", until: str = "", idle: float = 300.0

@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from dockbus.engine.bodies import create_body
 from dockbus.engine.errors import ContainerNotFound, EngineRejected, translated
-from dockbus.engine.streams import Stream, read_log
+from dockbus.engine.streams import Stream, read_log, read_objects
 from dockbus.engine.views import Container, LogChunk, Raw
+from dockbus.jobs.running import OWN_NETWORK, ContainerSpec
 
 if TYPE_CHECKING:
     from dockbus.engine.client import Engine
-
-LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}
-"""What the Engine keeps of a container's output: three files of 10 MB."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContainerSpec:
-    """What a container is made from; sizes in bytes."""
-
-    name: str
-    image: str
-    labels: Mapping[str, str] = field(default_factory=dict[str, str])
-    command: list[str] | None = None
-    entrypoint: list[str] | None = None
-    env: Mapping[str, str] = field(default_factory=dict[str, str])
-    working_dir: str | None = None
-    user: str | None = None
-    network: str = "bridge"
-    memory: int | None = None
-    cpus: float | None = None
-    pids: int | None = None
 
 
 class Containers:
@@ -42,37 +22,19 @@ class Containers:
         self._engine = engine
 
     def create(self, spec: ContainerSpec) -> str:
-        """Make a container, not started; returns its ID.
+        """Make a container, not started; returns its ID. It is on the first of its networks only.
 
-        It gets an init process, may gain no privileges, and mounts nothing of the host.
+        Where that is dockbus' own and is not there yet, it is made.
 
         Raises:
             EngineConflict: the name is taken.
             ImageNotFound: the Engine does not have the image.
+            EngineRejected: it cannot make such a container, for want of a folder, a runtime, a CPU…
         """
+        own = spec.networks[0].name == OWN_NETWORK
+        body = create_body(spec, network=self._engine.networks.own() if own else "")
         with translated():
-            api = self._engine.api
-            host = api.create_host_config(
-                init=True,
-                network_mode=spec.network,
-                mem_limit=spec.memory,
-                memswap_limit=spec.memory,
-                nano_cpus=round(spec.cpus * 1e9) if spec.cpus else None,
-                pids_limit=spec.pids,
-                security_opt=["no-new-privileges:true"],
-                log_config={"Type": "json-file", "Config": LOG_OPTIONS},
-            )
-            made = api.create_container(
-                spec.image,
-                command=spec.command,
-                entrypoint=spec.entrypoint,
-                environment=dict(spec.env),
-                working_dir=spec.working_dir,
-                user=spec.user,
-                labels=dict(spec.labels),
-                name=spec.name,
-                host_config=host,
-            )
+            made = self._engine.api.create_container_from_config(body, spec.name)
             return str(made["Id"])
 
     def start(self, container: str) -> None:
@@ -92,11 +54,11 @@ class Containers:
         except ContainerNotFound:
             pass
 
-    def remove(self, container: str, *, force: bool = False) -> None:
-        """Remove it with its anonymous volumes; nothing happens if it is gone. `force` kills it first."""
+    def remove(self, container: str, *, force: bool = False, volumes: bool = True) -> None:
+        """Remove it, with its anonymous volumes unless told not to; nothing happens if it is gone. `force` kills it first."""
         try:
             with translated():
-                self._engine.api.remove_container(container, v=True, force=force)
+                self._engine.api.remove_container(container, v=volumes, force=force)
         except ContainerNotFound:
             pass
 
@@ -130,34 +92,78 @@ class Containers:
     ) -> list[Container]:
         """All containers that carry all of `labels`, stopped ones too; one call, whatever their number.
 
-        Labels are compared here: Engines disagree on what several label filters mean together.
+        All but the first label are compared here: Engines disagree on what several label filters mean together.
         """
+        label = next(
+            (f"{key}={value}" if value else key for key, value in (labels or {}).items()), ""
+        )
         with translated():
-            raws = self._engine.api.containers(all=not running, size=size)
+            raws = self._engine.api.containers(
+                all=not running, size=size, filters={"label": label} if label else None
+            )
         return [
             found
             for raw in raws
             if has_labels((found := Container.parse_listed(raw)).labels, labels or {})
         ]
 
-    def logs(self, container: str, *, since: str = "", idle: float = 60.0) -> Stream[LogChunk]:
+    def logs(
+        self, container: str, *, since: str = "", tail: int = 0, idle: float = 60.0
+    ) -> Stream[LogChunk]:
         """Follow its output from the beginning, or from the second of the timestamp `since`, to its end.
+
+        With `tail`, only the last so many lines that it has written until now.
 
         Raises:
             EngineTimeout: while iterating, when nothing came for `idle` seconds.
         """
-        params: dict[str, Any] = {"follow": 1, "stdout": 1, "stderr": 1, "timestamps": 1}
+        params: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": 1}
+        params |= {"tail": tail} if tail else {"follow": 1}
         if since:
             params["since"] = since
         return self._engine.open(
             "GET", f"/containers/{container}/logs", read_log, params=params, idle=idle
         )
 
+    def put(self, container: str, tar: bytes, folder: str = "/") -> None:
+        """Unpack a tar in a folder of its file system.
+
+        Raises:
+            EngineRejected: it may not be written there, as on a read-only root.
+        """
+        with translated():
+            self._engine.api.put_archive(container, folder, tar)
+
+    def take(self, container: str, path: str) -> tuple[Raw, Iterator[bytes]]:
+        """What is at a path of it: the Engine's word on it (`name`, `size`, `mode`), and a tar of it in pieces.
+
+        Raises:
+            ContainerNotFound: neither the container nor the path is there.
+        """
+        with translated():
+            pieces, about = self._engine.api.get_archive(container, path)
+        return about, _translated(pieces)
+
     def stats(self, container: str) -> Raw:
         """One raw sample of its resource use (one-shot: no waiting for a second frame)."""
         with translated():
             raw: Raw = self._engine.api.stats(container, stream=False, one_shot=True)
             return raw
+
+    def use(self, container: str, *, idle: float = 10.0) -> Stream[Raw]:
+        """Raw samples of its resource use, about one a second, until it is gone.
+
+        Raises:
+            EngineTimeout: while iterating, when nothing came for `idle` seconds.
+        """
+        return self._engine.open(
+            "GET", f"/containers/{container}/stats", read_objects, params={"stream": 1}, idle=idle
+        )
+
+
+def _translated(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    with translated():
+        yield from pieces
 
 
 def has_labels(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:

@@ -113,6 +113,11 @@ def read_log(response: requests.Response) -> Iterator[LogChunk]:
     yield from (_line(channel, line) for channel, line in begun.items())
 
 
+def read_bytes(response: requests.Response) -> Iterator[bytes]:
+    """The answer as it is, in pieces."""
+    return _chunks(response)
+
+
 def _chunks(response: requests.Response) -> Iterator[bytes]:
     """The body as it arrives, never waiting to fill a buffer."""
     raw: Any = response.raw

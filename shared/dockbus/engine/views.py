@@ -60,6 +60,20 @@ class EngineInfo:
         )
 
 
+def parse_guards(info: Raw) -> frozenset[str]:
+    """What an Engine can enforce, from `GET /info`: security modules and limits by their names."""
+    modules = {option.partition("=")[2].partition(",")[0] for option in info["SecurityOptions"]}
+    limits = {
+        "memory": "MemoryLimit",
+        "swap": "SwapLimit",
+        "cpus": "CpuCfsQuota",
+        "cpu_shares": "CPUShares",
+        "cpuset": "CPUSet",
+        "pids": "PidsLimit",
+    }
+    return frozenset(modules | {name for name, key in limits.items() if info.get(key, True)})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Image:
     """An image that the Engine has."""
@@ -75,6 +89,8 @@ class Image:
     labels: Mapping[str, str]
     platform: str = ""
     layers: int = 0
+    diff_ids: tuple[str, ...] = ()
+    """The digests of its layers, lowest first; not in a list of images."""
 
     @classmethod
     def parse(cls, raw: Raw) -> Self:
@@ -97,7 +113,18 @@ class Image:
                 part for key in ("Os", "Architecture", "Variant") if (part := raw.get(key))
             ),
             layers=len(root.get("Layers") or ()),
+            diff_ids=tuple(root.get("Layers") or ()),
         )
+
+
+@dataclass(frozen=True)
+class Published:
+    """A port of a container that the Engine's machine answers for."""
+
+    container: int
+    protocol: str
+    address: str
+    host: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +147,16 @@ class Container:
     finished: datetime | None = None
     size_rw: int = 0
     """Bytes its own layer holds; only where asked for."""
+    health: str = ""
+    """`healthy`, `unhealthy` or `starting`; empty where nothing probes it."""
+    probe: str = ""
+    """What the last probe said."""
+    ports: tuple[Published, ...] = ()
+    """Only while it runs."""
+    networks: frozenset[str] = frozenset()
+    """Names of those it is on."""
+    volumes: frozenset[str] = frozenset()
+    """Names of those it has."""
 
     @property
     def is_stopped(self) -> bool:
@@ -130,6 +167,8 @@ class Container:
     def parse(cls, raw: Raw) -> Self:
         """From `GET /containers/ID/json`."""
         state: Raw = raw["State"]
+        health: Raw = state.get("Health") or {}
+        probes: list[Raw] = health.get("Log") or []
         return cls(
             id=raw["Id"],
             name=raw["Name"].lstrip("/"),
@@ -145,6 +184,11 @@ class Container:
             started=parse_time(state.get("StartedAt")),
             finished=parse_time(state.get("FinishedAt")),
             size_rw=raw.get("SizeRw") or 0,
+            health=health.get("Status", "").replace("none", ""),
+            probe=str(probes[-1].get("Output", "")) if probes else "",
+            ports=_ports(raw.get("NetworkSettings") or {}),
+            networks=_networks(raw),
+            volumes=_volumes(raw),
         )
 
     @classmethod
@@ -159,6 +203,78 @@ class Container:
             labels=raw.get("Labels") or {},
             created=datetime.fromtimestamp(raw["Created"], UTC),
             size_rw=raw.get("SizeRw") or 0,
+            networks=_networks(raw),
+            volumes=_volumes(raw),
+        )
+
+
+def _networks(raw: Raw) -> frozenset[str]:
+    settings: Raw = raw.get("NetworkSettings") or {}
+    return frozenset(settings.get("Networks") or ())
+
+
+def _volumes(raw: Raw) -> frozenset[str]:
+    return frozenset(mount["Name"] for mount in raw.get("Mounts") or () if mount.get("Name"))
+
+
+def _ports(settings: Raw) -> tuple[Published, ...]:
+    ports: Mapping[str, list[Raw] | None] = settings.get("Ports") or {}
+    return tuple(
+        Published(int(port), protocol, binding["HostIp"], int(binding["HostPort"]))
+        for name, bindings in ports.items()
+        for port, _, protocol in [name.partition("/")]
+        for binding in bindings or ()
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkView:
+    """A network of the Engine."""
+
+    id: str
+    name: str
+    created: datetime | None
+    labels: Mapping[str, str]
+    predefined: bool
+    """It is the Engine's own, or a swarm's."""
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        """From one entry of `GET /networks`, or `GET /networks/ID`."""
+        return cls(
+            id=raw["Id"],
+            name=raw["Name"],
+            created=parse_time(raw.get("Created")),
+            labels=raw.get("Labels") or {},
+            predefined=raw["Name"] in ("bridge", "host", "none", "docker_gwbridge")
+            or raw.get("Scope") == "swarm",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeView:
+    """A volume of the Engine."""
+
+    name: str
+    created: datetime | None
+    labels: Mapping[str, str]
+    size: int
+    """Bytes on disk; 0 where that was not asked for, or its driver does not say."""
+
+    @property
+    def anonymous(self) -> bool:
+        """Whether nobody gave it its name."""
+        return len(self.name) == 64 and set(self.name) <= set("0123456789abcdef")
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        """From one volume of `GET /system/df`, or `GET /volumes/NAME`."""
+        usage: Raw = raw.get("UsageData") or {}
+        return cls(
+            name=raw["Name"],
+            created=parse_time(raw.get("CreatedAt")),
+            labels=raw.get("Labels") or {},
+            size=max(0, usage.get("Size", 0)),
         )
 
 
@@ -173,19 +289,44 @@ class LogChunk:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RemoteImage:
+    """What a registry has under a name."""
+
+    digest: str
+    """`sha256:…`, of the manifest, or of the list of manifests where there are several platforms."""
+    platforms: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        """From `GET /distribution/NAME/json`."""
+        return cls(
+            digest=raw["Descriptor"]["digest"],
+            platforms=tuple(
+                "/".join(
+                    part for key in ("os", "architecture", "variant") if (part := each.get(key))
+                )
+                for each in raw.get("Platforms") or ()
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PullProgress:
-    """One step of a pull: what one layer is doing."""
+    """One step of a pull or a push: what one layer is doing."""
 
     layer: str
     """The layer's short ID; empty for words about the whole image."""
     status: str
     current: int = 0
     total: int = 0
+    digest: str = ""
+    """The image's digest in the registry, `sha256:…`; said once, at the end."""
 
     @classmethod
     def parse(cls, raw: Raw) -> Self:
-        """From one object of the stream of `POST /images/create`."""
+        """From one object of the stream of `POST /images/create` or `POST /images/NAME/push`."""
         detail: Raw = raw.get("progressDetail") or {}
+        aux: Raw = raw.get("aux") or {}
         status = raw.get("status", "")
         layer = raw.get("id", "") if not status.startswith("Pulling from") else ""
         return cls(
@@ -193,6 +334,8 @@ class PullProgress:
             status=status,
             current=detail.get("current", 0),
             total=detail.get("total", 0),
+            digest=aux.get("Digest", "")
+            or (status.removeprefix("Digest: ") if status.startswith("Digest: ") else ""),
         )
 
 

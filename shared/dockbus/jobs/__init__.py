@@ -25,9 +25,10 @@ from dockbus.jobs.base import (
 )
 from dockbus.jobs.build import Build, BuildResult
 from dockbus.jobs.cleanup import Cleanup, CleanupItem, CleanupResult
+from dockbus.jobs.gate import Gate, Ignore, Severity
 from dockbus.jobs.pull import Pull, PullResult
 from dockbus.jobs.run import Run, RunResult
-from dockbus.jobs.scan import Scan, ScanResult, Severity, Vulnerability
+from dockbus.jobs.scan import Scan, ScanResult, Vulnerability
 from dockbus.retries import RetryPolicy
 
 Spec = Annotated[Pull | Build | Run | Scan | Cleanup, Field(discriminator="kind")]
@@ -114,6 +115,8 @@ __all__ = [
     "Cleanup",
     "CleanupItem",
     "CleanupResult",
+    "Gate",
+    "Ignore",
     "Kind",
     "KindInfo",
     "Pull",

@@ -19,7 +19,8 @@ LABEL_BUS = "dockbus.bus"
 LABEL_ORDER = "dockbus.order"
 """On a run job's container: what tells this order from an earlier one with the same ID."""
 LABEL_REMOVE = "dockbus.remove"
-"""On a run job's container: whether it is to go when the job has succeeded, `true` or `false`."""
+"""On a run job's container: whether it is to go when the job has succeeded, `true` or `false`; `never` is not even when
+it has failed."""
 LABEL_KEEP = "dockbus.keep"
 """A container or image with the value `true` is never removed by a cleanup job."""
 

@@ -7,6 +7,7 @@ the machine's network: a second daemon beside another one in the same network na
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -113,7 +114,10 @@ def private_engine(scratch: Path, say: Callable[[str], None]) -> Generator[str]:
             timeout=60,
             grace=30,
         ):
-            yield address
+            try:
+                yield address
+            finally:
+                _remove_networks(settings)
     finally:
         _unmount(scratch)
         for folder in (data, state):
@@ -131,6 +135,12 @@ def _refusal(settings: EngineSettings) -> str:
     except EngineError as error:
         return error.detail or error.title
     return ""
+
+
+def _remove_networks(settings: EngineSettings) -> None:
+    """Remove the networks that dockbus made there: the Engine would leave their interfaces on this machine."""
+    with contextlib.suppress(EngineError), contextlib.closing(Engine(settings)) as engine:
+        engine.networks.remove_managed()
 
 
 def _unmount(folder: Path) -> None:

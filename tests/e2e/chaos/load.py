@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from dockbus import Build, Cleanup, JobState, Order, RetryPolicy, Run, Spec
 from dockbus.ids import JobId
+from dockbus.jobs.running import Network
 from e2e.chaos.worker import LABEL_POISON
 
 PATIENT = RetryPolicy(max=60, base=0.5, cap=2.0)
@@ -153,7 +154,7 @@ def _running(
         image="dockbus/base:1",
         command=["sh", "-c", script],
         env={"N": str(lines), "REST": f"{length / 2:g}", "CODE": str(code)},
-        network=dice.choice(("none", "none", "bridge")),
+        networks=[Network(name=dice.choice(("none", "none", "bridge")))],
         labels={"dockbus.test": "1"} | labels,
         stop_timeout=1,
     )

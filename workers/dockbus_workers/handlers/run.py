@@ -1,40 +1,27 @@
-"""Run: carry one container to its end, and find it again when another worker had begun.
-
-The container's name comes from the job's ID, so a second attempt meets the first one's container and
-adopts it: it reads the log on from the last line that is known and waits for the same end.
-"""
+"""Run: carry one container to its end, or until it is up, and find it again when another worker had begun."""
 
 from __future__ import annotations
 
-import sys
+import re
+from collections.abc import Mapping
 from functools import partial
 
-from dockbus.engine import (
-    Container,
-    ContainerSpec,
-    EngineConflict,
-    EngineFault,
-    EngineTimeout,
-    ImageNotFound,
-)
-from dockbus.engine.views import parse_time
+from dockbus.engine import CommandNotFound, Container
 from dockbus.errors import DockbusError
-from dockbus.joblog import Stream
-from dockbus.jobs import (
-    LABEL_BUS,
-    LABEL_JOB,
-    LABEL_MANAGED,
-    LABEL_ORDER,
-    LABEL_REMOVE,
-    Run,
-    RunResult,
-)
+from dockbus.jobs import Run, RunResult
+from dockbus.jobs.run import PublishedPort, Usage
 from dockbus_workers.context import Detached, JobContext
-from dockbus_workers.handlers.pull import fetch
+from dockbus_workers.running.container import clear, make_or_adopt, start, stop_own
+from dockbus_workers.running.files import collect
+from dockbus_workers.running.follow import follow
+from dockbus_workers.running.service import await_up
+from dockbus_workers.running.unenforced import not_enforced
+from dockbus_workers.running.usage import Meter
 
-STRAY = 10
-"""Seconds by which a line may be out of order. The Engine reads stdout and stderr in two threads, each of which
-stamps a line before it writes it down: only the lines of one stream come in the order of their stamps."""
+__all__ = ["clear", "run"]
+
+_NO_PROGRAM = re.compile(r"\[FATAL tini \(\d+\)\] exec (.*) failed: (.*)")
+"""What Docker's init says of a program that it cannot start. To the Engine the container has started by then."""
 
 
 def run(spec: Run, ctx: JobContext) -> RunResult:
@@ -43,151 +30,91 @@ def run(spec: Run, ctx: JobContext) -> RunResult:
     Raises:
         ImageNotFound: the image is not there and may not, or cannot, be pulled.
         EngineConflict: the container's name is taken by one that is not this job's.
+        CommandNotFound: the image has no such program.
+        ServiceFailed: the service did not come up.
+        ContainerLost: somebody removed the container while it ran.
     """
-    container, adopted = _make_or_adopt(spec, ctx)
     try:
-        ctx.check()
-        if container.state == "created":
-            ctx.hold()
-            container = _start(container, spec, ctx)
-        _follow(container.id, ctx, seen=ctx.last_stamps() if adopted else {})
-        ended = ctx.engine.containers.get(container.id)
+        result = _carry_out(spec, ctx)
     except Detached:
         raise  # it runs on and is adopted
     except Exception as error:
         if ctx.last_attempt or (isinstance(error, DockbusError) and not error.retryable):
-            ctx.hold()
-            ctx.engine.containers.stop(container.id, timeout=spec.stop_timeout)
+            stop_own(spec, ctx)
             ctx.remains.append(partial(clear, ctx))
         raise
-    if spec.remove:
-        ctx.remains.append(partial(clear, ctx))
-    return RunResult(
-        exit_code=ended.exit_code,
-        oom_killed=ended.oom_killed,
-        duration=max(0.0, (ended.finished - ended.started).total_seconds())  # two clock readings
-        if ended.started and ended.finished
-        else 0.0,
-        container_id=ended.id,
-        image_id=ended.image_id,
-    )
+    if spec.mode == "task" and spec.remove:
+        only_it = partial(ctx.engine.containers.remove, result.container_id)
+        ctx.remains.append(partial(clear, ctx) if spec.secrets else only_it)
+    return result
 
 
-def clear(ctx: JobContext) -> None:
-    """Remove the stopped container of a job, where it is still there."""
-    there = ctx.engine.containers.find(_name(ctx))
-    if there and there.labels.get(LABEL_ORDER) == ctx.seal:
-        ctx.engine.containers.remove(there.id)
-
-
-def _name(ctx: JobContext) -> str:
-    return f"dockbus-{ctx.job}"
-
-
-def _make_or_adopt(spec: Run, ctx: JobContext) -> tuple[Container, bool]:
-    """This job's container, and whether an earlier attempt had made it."""
-    name = _name(ctx)
-    if there := ctx.engine.containers.find(name):
-        return _adopt(there, ctx), True
+def _carry_out(spec: Run, ctx: JobContext) -> RunResult:
+    # Asked for again by an attempt that adopts, so that its log hides them, too.
+    secrets = {name: ctx.secret(name) for name in (*spec.env_from.values(), *spec.secrets)}
+    container, adopted = make_or_adopt(spec, secrets, ctx)
     ctx.check()
-    _ensure_image(spec, ctx)
-    ctx.hold(here=True)
-    wanted = ContainerSpec(
-        name=name,
-        image=spec.image,
-        command=spec.command,
-        entrypoint=spec.entrypoint,
-        env=spec.env,
-        working_dir=spec.working_dir,
-        user=spec.user,
-        network=spec.network,
-        memory=spec.memory,
-        cpus=spec.cpus,
-        pids=spec.pids,
-        labels={
-            **spec.labels,
-            LABEL_MANAGED: "true",
-            LABEL_BUS: ctx.bus_name,
-            LABEL_JOB: ctx.job,
-            LABEL_ORDER: ctx.seal,
-            LABEL_REMOVE: str(spec.remove).lower(),
-        },
+    if spec.mode == "service":
+        return _up(container, spec, secrets, ctx)
+    return _to_its_end(container, spec, secrets, ctx, adopted=adopted)
+
+
+def _to_its_end(
+    container: Container, spec: Run, secrets: Mapping[str, str], ctx: JobContext, *, adopted: bool
+) -> RunResult:
+    with Meter(container.id, spec, ctx.engine) as meter:
+        if container.state == "created":
+            container = start(container, spec, secrets, ctx)
+        meter.started(container.id)
+        ended = follow(container.id, ctx, seen=ctx.last_stamps() if adopted else {})
+    if spec.init and ended.exit_code in (126, 127):
+        _check_program(ended, ctx)
+    return _result(ended, spec, ctx, usage=meter.usage).model_copy(
+        update={"exit_code": ended.exit_code, "artefacts": collect(ended, spec, ctx)}
     )
-    try:
-        return ctx.engine.containers.get(ctx.engine.containers.create(wanted)), False
-    except EngineConflict:  # made between the look and the call
-        return _adopt(ctx.engine.containers.get(name), ctx), True
 
 
-def _adopt(container: Container, ctx: JobContext) -> Container:
-    """The container of an earlier attempt, if it is one.
+def _up(container: Container, spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> RunResult:
+    if container.state == "created":
+        container = start(container, spec, secrets, ctx)
+    up = await_up(container.id, spec, ctx)
+    return _result(up, spec, ctx).model_copy(
+        update={
+            "health": up.health or None,
+            "ports": [PublishedPort(**vars(port)) for port in up.ports],
+        }
+    )
+
+
+def _result(
+    container: Container, spec: Run, ctx: JobContext, usage: Usage | None = None
+) -> RunResult:
+    ignored = not_enforced(spec, ctx.engine.guards)
+    if ignored:
+        ctx.log(f"this Engine does not enforce: {', '.join(ignored)}")
+    return RunResult(
+        exit_code=None,
+        oom_killed=container.oom_killed,
+        duration=_lasted(container),
+        container_id=container.id,
+        image_id=container.image_id,
+        usage=usage,
+        not_enforced=ignored,
+    )
+
+
+def _check_program(ended: Container, ctx: JobContext) -> None:
+    """Tell a program that was not there from one that ended with the exit code which shells give for that.
 
     Raises:
-        EngineConflict: it is somebody else's.
+        CommandNotFound: it was not there, or could not be carried out.
     """
-    if (container.labels.get(LABEL_JOB), container.labels.get(LABEL_ORDER)) != (ctx.job, ctx.seal):
-        raise EngineConflict(
-            f"a container named {container.name} is there and was not made by this job; remove it"
-        )
-    ctx.log(f"adopting container {container.id[:12]} ({container.state}) of an earlier attempt")
-    return container
+    for line in ctx.engine.containers.logs(ended.id, tail=1):
+        if said := _NO_PROGRAM.fullmatch(line.text):
+            raise CommandNotFound(f"{said[1]}: {said[2]}")
 
 
-def _start(container: Container, spec: Run, ctx: JobContext) -> Container:
-    """Start a container that never was; returns it, or the one that had to be made in its place."""
-    try:
-        ctx.engine.containers.start(container.id)
-    except EngineFault as error:
-        # What is left of an Engine that was killed while it got the container's process ready: nothing of the
-        # container has run, and nothing ever can.
-        if f"task {container.id}: already exists" not in error.detail:
-            raise
-        ctx.log(
-            f"container {container.id[:12]} cannot be started after the Engine's end; made anew"
-        )
-        ctx.engine.containers.remove(container.id)
-        container, _ = _make_or_adopt(spec, ctx)
-        ctx.hold()
-        ctx.engine.containers.start(container.id)
-    return container
-
-
-def _ensure_image(spec: Run, ctx: JobContext) -> None:
-    present = ctx.engine.images.find(spec.image) is not None
-    if spec.pull == "never" and not present:
-        raise ImageNotFound(f"{spec.image} is not on this Engine and the job says never to pull")
-    if spec.pull == "always" or not present:
-        fetch(spec.image, None, ctx)
-
-
-def _follow(container: str, ctx: JobContext, *, seen: dict[Stream, str]) -> None:
-    """Log the container's output, after the lines stamped as in `seen`, until it has stopped."""
-    told = dict.fromkeys(seen, sys.maxsize)  # characters of that line; a long one comes in pieces
-    ended = False
-    while True:
-        since = parse_time(max(seen.values(), default=""))
-        start = partial(
-            ctx.engine.containers.logs,
-            container,
-            since=str(int(since.timestamp() - STRAY)) if since else "",
-        )
-        known, skip = dict(seen), dict(told)
-        try:
-            for line in ctx.pump(start):
-                text, last = line.text, known.get(line.stream, "")
-                if line.stamp == last:
-                    over = skip[line.stream]
-                    text, skip[line.stream] = text[over:], max(0, over - len(text))
-                if line.stamp > last or (line.stamp == last and text):
-                    more = line.stamp == seen.get(line.stream)
-                    told[line.stream] = len(text) + (told[line.stream] if more else 0)
-                    seen[line.stream] = line.stamp
-                    ctx.log(text, line.stream, line.stamp)
-        except EngineTimeout:
-            pass  # it has been silent; a connection that had died would look the same, so connect again
-        if ended:
-            return
-        # Read once more after its end: the Engine may close a stream before an unfinished last line.
-        ended = ctx.engine.containers.get(container).is_stopped
-        if not ended:
-            ctx.sleep(0.1)
+def _lasted(container: Container) -> float:
+    if not container.started or not container.finished:
+        return 0.0
+    return max(0.0, (container.finished - container.started).total_seconds())  # two clock readings

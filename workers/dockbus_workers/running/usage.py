@@ -1,0 +1,284 @@
+"""What a container uses, measured from before its start to its end, however short it lives.
+
+The Engine takes a second for its first sample. Where this worker sees the control groups of the Engine's machine, it reads
+them itself, in one thread for all containers of the process; else it listens to the Engine. What happens between the last
+look and the end is not counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from dockbus.engine import Engine, EngineError, Raw, Stream
+from dockbus.jobs import Run
+from dockbus.jobs.run import Usage
+
+EVERY = 0.05
+"""Seconds between two looks at a container that is young."""
+LATER = 0.1
+"""And at one that is older than `YOUNG`."""
+YOUNG = 2.0
+ROOT = Path("/sys/fs/cgroup")
+Read = Callable[[Path], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """The counters of one container at one moment; None is not known."""
+
+    cpu_seconds: float | None = None
+    memory_peak: int | None = None
+    rx_bytes: int | None = None
+    tx_bytes: int | None = None
+    read_bytes: int | None = None
+    write_bytes: int | None = None
+
+    def then(self, later: Sample) -> Sample:
+        """Both in one: counters only grow, and what is not known any more was known."""
+        pairs = {name: (getattr(self, name), value) for name, value in vars(later).items()}
+        known = {name: [v for v in both if v is not None] for name, both in pairs.items()}
+        return Sample(**{name: max(values, default=None) for name, values in known.items()})
+
+    def usage(self, source: Any) -> Usage:  # noqa: ANN401  a literal of `Usage`
+        """It as the result has it."""
+        return Usage(source=source, **vars(self))
+
+
+# -- control groups ---------------------------------------------------------------------------
+
+
+def find_group(container: str, parent: str | None, root: Path = ROOT) -> dict[str, Path] | None:
+    """The folders of a container's control group by controller, all the same one in version 2; None if they are not seen."""
+    for base in [parent.strip("/")] if parent else ["docker", "system.slice"]:
+        for leaf in (container, f"docker-{container}.scope"):
+            if (root / base / leaf / "cgroup.procs").exists():
+                return dict.fromkeys(("cpuacct", "memory", "blkio"), root / base / leaf)
+            folders = {name: root / name / base / leaf for name in ("cpuacct", "memory", "blkio")}
+            if folders["cpuacct"].exists():
+                return folders
+    return None
+
+
+def read_group(folders: Mapping[str, Path], *, network: bool) -> Sample:
+    """The counters of a control group, of version 1 or 2, as far as they are still there.
+
+    With `network`, those of the interfaces that its first process sees, too.
+    """
+    cpu, memory, disk = folders["cpuacct"], folders["memory"], folders["blkio"]
+    if (cpu / "cpu.stat").exists() and not (cpu / "cpuacct.usage").exists():
+        stat = dict(line.split() for line in _text(cpu / "cpu.stat").splitlines())
+        seconds = int(stat["usage_usec"]) / 1e6 if "usage_usec" in stat else None
+        peak = _text(memory / "memory.peak") or _text(memory / "memory.current")
+        moved = _moved_v2(_text(disk / "io.stat"))
+    else:
+        usage = _text(cpu / "cpuacct.usage")
+        seconds = int(usage) / 1e9 if usage else None
+        peak = _text(memory / "memory.max_usage_in_bytes")
+        moved = _moved_v1(_text(disk / "blkio.throttle.io_service_bytes_recursive"))
+    received, sent = _traffic(_text(cpu / "cgroup.procs")) if network else (None, None)
+    return Sample(
+        cpu_seconds=seconds,
+        memory_peak=int(peak) if peak else None,
+        rx_bytes=received,
+        tx_bytes=sent,
+        read_bytes=moved[0],
+        write_bytes=moved[1],
+    )
+
+
+def _moved_v1(text: str) -> tuple[int | None, int | None]:
+    words = [line.split() for line in text.splitlines()]
+    sums = [
+        sum(int(each[2]) for each in words if len(each) == 3 and each[1] == verb)
+        for verb in ("Read", "Write")
+    ]
+    return (sums[0], sums[1]) if text else (None, None)
+
+
+def _moved_v2(text: str) -> tuple[int | None, int | None]:
+    pairs = [word.split("=") for word in text.split() if "=" in word]
+    sums = [sum(int(value) for key, value in pairs if key == verb) for verb in ("rbytes", "wbytes")]
+    return sums[0], sums[1]
+
+
+def _traffic(processes: str) -> tuple[int | None, int | None]:
+    """Bytes received and sent by the network that the first of these processes is in, if that is not our own."""
+    first = next(iter(processes.split()), "")
+    try:
+        # While the runtime prepares a container, what is in its control group is still on the machine's network.
+        if (
+            not first
+            or Path(f"/proc/{first}/ns/net").readlink() == Path("/proc/self/ns/net").readlink()
+        ):
+            return None, None
+    except OSError:
+        return None, None
+    received = sent = 0
+    for line in _text(Path(f"/proc/{first}/net/dev")).splitlines()[2:]:
+        interface, _, counters = line.partition(":")
+        if interface.strip() != "lo":
+            words = counters.split()
+            received, sent = received + int(words[0]), sent + int(words[8])
+    return received, sent
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:  # it has ended
+        return ""
+
+
+class Watch:
+    """One container's control group, looked at again and again."""
+
+    def __init__(self, container: str, *, network: bool, parent: str | None) -> None:
+        self._container = container
+        self._network = network
+        self._parent = parent
+        self._folders: Mapping[str, Path] | None = None
+        self._since = time.monotonic()
+        self._due = 0.0
+        self.sample = Sample()
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether its control group has ever been there to look at."""
+        return self._folders is not None
+
+    def look(self) -> None:
+        """Look, if it is time to."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + (EVERY if now - self._since < YOUNG else LATER)
+        self._folders = self._folders or find_group(self._container, self._parent)
+        if self._folders:
+            with suppress(ValueError, KeyError):  # read while it was being written or removed
+                self.sample = self.sample.then(read_group(self._folders, network=self._network))
+
+
+class Sampler:
+    """The one thread of a process that looks at all its containers; there is none while there are none."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watches: set[Watch] = set()
+        self._thread: threading.Thread | None = None
+
+    def add(self, watch: Watch) -> None:
+        """Look at this one from now on."""
+        with self._lock:
+            self._watches.add(watch)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+                self._thread.start()
+
+    def remove(self, watch: Watch) -> None:
+        """Look at it no more."""
+        with self._lock:
+            self._watches.discard(watch)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                watches = list(self._watches)
+                if not watches:
+                    self._thread = None
+                    return
+            for watch in watches:
+                watch.look()
+            time.sleep(EVERY)
+
+
+_SAMPLER = Sampler()
+
+
+# -- the Engine -------------------------------------------------------------------------------
+
+
+def read_stats(stats: Raw, *, network: bool) -> Sample:
+    """The counters in one answer of `GET /containers/ID/stats`; those of one that has ended are all zero, and so unknown."""
+    if str(stats.get("read", "")).startswith("0001-"):
+        return Sample()
+    memory: Raw = stats.get("memory_stats") or {}
+    moved: Raw = stats.get("blkio_stats") or {}
+    disks: list[Raw] = moved.get("io_service_bytes_recursive") or []
+    interfaces: Mapping[str, Raw] = stats.get("networks") or {}
+    processor: Raw = stats.get("cpu_stats") or {}
+    spent: Raw = processor.get("cpu_usage") or {}
+    cpu: int | None = spent.get("total_usage")
+    return Sample(
+        cpu_seconds=cpu / 1e9 if cpu else None,
+        memory_peak=memory.get("max_usage") or memory.get("usage"),
+        rx_bytes=sum(each["rx_bytes"] for each in interfaces.values()) if network else None,
+        tx_bytes=sum(each["tx_bytes"] for each in interfaces.values()) if network else None,
+        read_bytes=sum(each["value"] for each in disks if each["op"].lower() == "read"),
+        write_bytes=sum(each["value"] for each in disks if each["op"].lower() == "write"),
+    )
+
+
+class Meter:
+    """Measures one container for the block; told when it has been started."""
+
+    def __init__(self, container: str, spec: Run, engine: Engine) -> None:
+        first = spec.networks[0].name
+        self._container: str = container
+        self._engine = engine
+        self._network = first != "host" and not first.startswith("container:")
+        self._parent = spec.cgroup_parent
+        self._watch = self._watch_for(container)
+        self._told = Sample()
+        self._stream: Stream[Raw] | None = None
+
+    def __enter__(self) -> Self:
+        _SAMPLER.add(self._watch)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        _SAMPLER.remove(self._watch)
+        if self._stream:
+            self._stream.close()
+
+    def started(self, container: str) -> None:
+        """Measure this one, if another had to be made in its place; ask the Engine where its control group is not seen."""
+        if container != self._container:
+            _SAMPLER.remove(self._watch)
+            self._container, self._watch = container, self._watch_for(container)
+            _SAMPLER.add(self._watch)
+        self._watch.look()
+        if self._watch.is_seen:
+            return
+        _SAMPLER.remove(self._watch)
+        with suppress(EngineError):
+            self._stream = self._engine.containers.use(self._container)
+            threading.Thread(
+                target=self._listen, args=(self._stream,), name="stats", daemon=True
+            ).start()
+
+    def _watch_for(self, container: str) -> Watch:
+        return Watch(container, network=self._network, parent=self._parent)
+
+    def _listen(self, stream: Stream[Raw]) -> None:
+        with suppress(EngineError):  # a container without numbers is no failure
+            for stats in stream:
+                self._told = self._told.then(read_stats(stats, network=self._network))
+
+    @property
+    def usage(self) -> Usage:
+        """What it has used until now."""
+        if self._watch.is_seen:
+            return self._watch.sample.usage("cgroup")
+        return self._told.usage("engine" if self._told.cpu_seconds is not None else "none")
