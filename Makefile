@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check bench bench-queue up lock clean .venv
+.PHONY: help demo test chaos check bench bench-queue bench-jobs up lock clean .venv
 
 PYTHON ?= python3
 # Looked up before .venv goes in front of PATH, so that .venv is never made from itself.
@@ -40,6 +40,9 @@ bench: .venv ## Run the benchmarks
 
 bench-queue: .venv ## Run the benchmark of the queue beside stock RQ (two minutes, no Engine)
 	@python benchmarks/job_queue.py
+
+bench-jobs: .venv ## Run the benchmark of run, pull and build jobs beside the docker command (a few minutes)
+	@python benchmarks/jobs.py
 
 up: .venv ## Run the whole bus here until Ctrl-C
 	@dockbus up

@@ -1,0 +1,290 @@
+"""What a job through the bus costs beside Docker's own command line doing the same: run, pull and build.
+
+Both sides of each pair work on the same Engine in the same minutes, in turns, and only their ratio counts. A job's
+time is from its order to its result in the hands of whoever ordered it, its log included. Prints one `target` line
+per claim and keeps its numbers in `benchmarks/results/jobs.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from pydantic import SecretStr
+
+from dockbus import Build, Bus, Pull, Run, Settings, local
+from dockbus.engine import Engine, ImageNotFound
+from dockbus.jobs.running import OWN_NETWORK
+from dockbus.settings import BuildSettings, BusSettings, EngineSettings, RedisSettings
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import registries
+
+ROUNDS = 7
+CONTAINERS = 24
+"""Containers of each side in a round."""
+AT_ONCE = (1, 4, 8)
+WORDS = "forty-two"
+GUARDED = (
+    "--init",
+    "--cap-drop=ALL",
+    "--security-opt=no-new-privileges",
+    "--memory=1g",
+    "--memory-swap=1g",
+    "--pids-limit=1024",
+    "--log-opt=max-size=10m",
+    "--log-opt=max-file=3",
+)
+"""What a run job has by default, in the command line's words."""
+RESULTS = Path(__file__).parent / "results" / "jobs.json"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a round."""
+
+    rate: float
+    """Jobs a second."""
+    p50: float
+    """Seconds one took, median."""
+
+
+def main() -> None:
+    """Run all pairs."""
+    with tempfile.TemporaryDirectory(prefix="dkb-") as folder, bench(Path(folder)) as stand:
+        results: dict[str, Any] = {
+            f"run-{name}-{at_once}": compare(
+                f"run beside {name}, {at_once} at a time",
+                lambda n=at_once: side(n, CONTAINERS, stand.run_ours),
+                lambda n=at_once, theirs=theirs: side(n, CONTAINERS, theirs),
+            )
+            for name, theirs in (("same", stand.run_same), ("plain", stand.run_plain))
+            for at_once in AT_ONCE
+        }
+        results["pull"] = compare(
+            "pull",
+            lambda: side(1, 3, stand.pull_ours),
+            lambda: side(1, 3, stand.pull_theirs),
+        )
+        results["build"] = compare(
+            "build",
+            lambda: side(1, 3, stand.build_ours),
+            lambda: side(1, 3, stand.build_theirs),
+        )
+    report(results)
+
+
+@dataclass
+class Stand:
+    """What both sides work with."""
+
+    bus: Bus
+    engine: Engine
+    image: str
+    published: str
+    context: Path
+
+    def run_ours(self) -> None:
+        """One container through the bus, with its output."""
+        job = self.bus.enqueue(Run(image=self.image, command=["echo", WORDS]))
+        lines = [line.text for line in job.logs(follow=True) if line.stream == "stdout"]
+        ended = job.wait(timeout=60)
+        same((lines, getattr(ended, "exit_code", None)), ([WORDS], 0))
+
+    def run_same(self) -> None:
+        """The same container by the command line: on a network of its own kind, with the same bounds."""
+        self._run(*GUARDED, "--network", OWN_NETWORK)
+
+    def run_plain(self) -> None:
+        """What people type: as root with fourteen capabilities, on the network that all containers share."""
+        self._run()
+
+    def pull_ours(self) -> None:
+        """An image that is not there, through the bus."""
+        self._forget(self.published)
+        self.bus.enqueue(Pull(image=self.published)).wait(timeout=60)
+
+    def pull_theirs(self) -> None:
+        """The same by the command line."""
+        self._forget(self.published)
+        self._docker("pull", self.published)
+
+    def build_ours(self) -> None:
+        """A build of three steps without cache, through the bus."""
+        spec = Build(context=str(self.context), tags=["dockbus/bench:ours"], no_cache=True)
+        self.bus.enqueue(spec).wait(timeout=120)
+
+    def build_theirs(self) -> None:
+        """The same by the command line."""
+        self._docker("build", "--no-cache", "--tag", "dockbus/bench:theirs", str(self.context))
+
+    def _run(self, *options: str) -> None:
+        same(self._docker("run", "--rm", *options, self.image, "echo", WORDS), f"{WORDS}\n")
+
+    def _docker(self, *arguments: str) -> str:
+        command = ["docker", "--host", self.engine.host, *arguments]
+        env = os.environ | {"DOCKER_BUILDKIT": "0"}
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+        return done.stdout
+
+    def _forget(self, image: str) -> None:
+        with suppress(ImageNotFound):
+            self.engine.images.remove(image)
+
+
+@contextmanager
+def bench(scratch: Path) -> Generator[Stand]:
+    """Redis, Engine, registry, one worker of each kind, and what they work on."""
+    with (
+        local.local_redis(scratch / "redis", note) as url,
+        local.local_engine(scratch / "engine", note) as host,
+        registries.serve(scratch / "registry", note) as registry,
+    ):
+        settings = Settings(
+            redis=RedisSettings(url=url),
+            engine=EngineSettings(host=host),
+            bus=BusSettings(key=SecretStr("benchmark"), data_dir=scratch),
+            build=BuildSettings(root=scratch),
+        )
+        engine = Engine(settings.engine)
+        image = local.base_image(engine, scratch, note)
+        published = f"{registry}/bench/{token_hex(4)}:1"
+        context = scratch / "context"
+        make_context(context)
+        with (
+            Bus(settings) as bus,
+            worker(settings, "run"),
+            worker(settings, "pull"),
+            worker(settings, "build"),
+        ):
+            stand = Stand(bus, engine, image, published, context)
+            subprocess.run(
+                ["docker", "--host", host, "build", "-q", "-t", published, str(context)],
+                check=True,
+                capture_output=True,
+                env=os.environ | {"DOCKER_BUILDKIT": "0"},
+            )
+            registries.push(host, published)
+            try:
+                yield stand
+            finally:
+                for name in (published, "dockbus/bench:ours", "dockbus/bench:theirs"):
+                    with suppress(ImageNotFound):
+                        engine.images.remove(name)
+                engine.close()
+
+
+def make_context(folder: Path) -> None:
+    """A Dockerfile of three steps and 8 MB to copy, which do not compress."""
+    folder.mkdir()
+    (folder / "data").write_bytes(os.urandom(8 * 1024**2))
+    (folder / "Dockerfile").write_text(
+        "FROM dockbus/base:1\nCOPY data /data\nRUN sha256sum /data > /sum\nCMD cat /sum\n"
+    )
+
+
+@contextmanager
+def worker(settings: Settings, kind: str) -> Generator[None]:
+    """A worker of eight slots."""
+    env = os.environ | {
+        "DOCKBUS_REDIS_URL": settings.redis.url,
+        "DOCKBUS_BUS_KEY": settings.bus.key.get_secret_value(),
+        "DOCKBUS_ENGINE_HOST": settings.engine.host,
+        "DOCKBUS_BUILD_ROOT": str(settings.build.root),
+        "DOCKBUS_BUILD_BUILDER": "classic",
+    }
+    command = [sys.executable, "-m", "dockbus", "worker", kind, "--slots", str(max(AT_ONCE))]
+    process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def side(at_once: int, count: int, one: Callable[[], None]) -> Side:
+    """`count` of them, so many at a time."""
+
+    def timed(_: int) -> float:
+        begun = time.perf_counter()
+        one()
+        return time.perf_counter() - begun
+
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(at_once) as pool:
+        taken = list(pool.map(timed, range(count)))
+    return Side(count / (time.perf_counter() - begun), statistics.median(taken))
+
+
+def compare(what: str, ours: Callable[[], Side], theirs: Callable[[], Side]) -> dict[str, Any]:
+    """Both sides in turns, after one round each to warm up; who goes first changes with each round."""
+    ours(), theirs()
+    rounds: list[tuple[Side, Side]] = []
+    for number in range(ROUNDS):
+        if number % 2:
+            second, first = theirs(), ours()
+            rounds.append((first, second))
+        else:
+            rounds.append((ours(), theirs()))
+    found = {
+        "throughput_ratio": median(a.rate / b.rate for a, b in rounds),
+        "p50_ratio": median(a.p50 / b.p50 for a, b in rounds),
+        "ours_p50_ms": [round(1000 * a.p50, 1) for a, _ in rounds],
+        "theirs_p50_ms": [round(1000 * b.p50, 1) for _, b in rounds],
+        "ours_per_s": [round(a.rate, 2) for a, _ in rounds],
+        "theirs_per_s": [round(b.rate, 2) for _, b in rounds],
+    }
+    note(f"{what}: throughput {found['throughput_ratio']}, p50 {found['p50_ratio']}")
+    return found
+
+
+def same(got: object, wanted: object) -> None:
+    """Stop where a side did not do its work."""
+    if got != wanted:
+        raise SystemExit(f"got {got!r}, not {wanted!r}")
+
+
+def median(values: Any) -> float:  # noqa: ANN401  any iterable of floats
+    """Rounded to what can be told."""
+    return round(statistics.median(values), 3)
+
+
+def report(results: dict[str, Any]) -> None:
+    """Print the targets and keep the numbers."""
+    where = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    RESULTS.write_text(json.dumps({"machine": where, **results}, indent=2) + "\n")
+    for name, found in results.items():
+        if name.startswith("run-"):
+            target(f"{name}-throughput-ratio", found["throughput_ratio"], ">=", 1.0)
+            target(f"{name}-p50-ratio", found["p50_ratio"], "<=", 1.05)
+    for name in ("pull", "build"):
+        target(f"{name}-p50-ratio", results[name]["p50_ratio"], "<=", 1.1)
+
+
+def target(name: str, measured: float, sign: str, wanted: float) -> None:
+    """One line for one claim."""
+    kept = measured >= wanted if sign == ">=" else measured <= wanted
+    verdict = "ok" if kept else "missed"
+    print(f"target {name} measured {measured:.2f} wanted {sign}{wanted:g} {verdict}")
+
+
+def note(text: str) -> None:
+    """What goes on, beside the result."""
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
