@@ -10,6 +10,8 @@ This is the library that programs use to put jobs on the bus and to follow them:
 
 from importlib.metadata import version
 
+from dockbus.artefacts import Artefact, ArtefactNotFound
+from dockbus.blobs import Blob, BlobNotFound, BlobTooLarge
 from dockbus.bus import Bus, JobHandle
 from dockbus.errors import (
     DockbusError,
@@ -32,6 +34,8 @@ from dockbus.jobs import (
     BuildResult,
     Cleanup,
     CleanupResult,
+    Gate,
+    Ignore,
     Kind,
     Pull,
     PullResult,
@@ -44,6 +48,10 @@ from dockbus.jobs import (
     Spec,
     Vulnerability,
 )
+from dockbus.jobs.building.caches import LocalCache, RegistryCache
+from dockbus.jobs.building.sources import Repository, Upload
+from dockbus.jobs.cleanup import BuildCache
+from dockbus.jobs.running import Device, File, Healthcheck, Mount, Network, Port, Ulimit
 from dockbus.orders import Order
 from dockbus.records import Failure, JobRecord, JobState, QueueRecord
 from dockbus.retries import RetryPolicy
@@ -52,14 +60,25 @@ from dockbus.settings import Settings
 __version__ = version("dockbus")
 
 __all__ = [
+    "Artefact",
+    "ArtefactNotFound",
+    "Blob",
+    "BlobNotFound",
+    "BlobTooLarge",
     "Build",
+    "BuildCache",
     "BuildResult",
     "Bus",
     "Cleanup",
     "CleanupResult",
+    "Device",
     "DockbusError",
     "Event",
     "Failure",
+    "File",
+    "Gate",
+    "Healthcheck",
+    "Ignore",
     "InvalidSpec",
     "JobCanceled",
     "JobFailed",
@@ -71,14 +90,20 @@ __all__ = [
     "JobState",
     "KeyConflict",
     "Kind",
+    "LocalCache",
     "LogLine",
     "MissingExtra",
+    "Mount",
+    "Network",
     "Order",
+    "Port",
     "Progress",
     "Pull",
     "PullResult",
     "QueueRecord",
     "RedisUnavailable",
+    "RegistryCache",
+    "Repository",
     "Result",
     "RetryPolicy",
     "Run",
@@ -90,6 +115,8 @@ __all__ = [
     "Severity",
     "Spec",
     "StoredEvent",
+    "Ulimit",
+    "Upload",
     "Vulnerability",
     "WaitTimeout",
     "__version__",

@@ -201,8 +201,8 @@ def test_refusals_say_what_is_wrong(engine: Engine, base_image: str) -> None:
             engine.containers.create(taken)
         with pytest.raises(EngineConflict, match="running"):
             engine.containers.remove(made)
+    mount = Mount(type="bind", source="/no/such", target="/x")
     with pytest.raises(EngineRejected, match="bind source path does not exist"):
-        mount = Mount(type="bind", source="/no/such", target="/x")
         engine.containers.create(ContainerSpec(name=name, image=base_image, volumes=[mount]))
     with pytest.raises(ImageNotFound):
         engine.containers.create(ContainerSpec(name=name, image="dockbus/no-such:1"))

@@ -85,7 +85,7 @@ def test_a_container_that_others_remove_fails_its_job_once(
 
     for job in jobs:
         code, _, attempts = failure(job)
-        assert (code, attempts) == ("container-not-found", 1)
+        assert (code, attempts) == ("container-lost", 1)
         assert no_container(engine, job)
 
 
@@ -104,10 +104,9 @@ def test_a_container_that_others_stop_has_ended(bus: Bus, engine: Engine, worker
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"networks": ["dockbus-no-such"]}, "engine-rejected", "network dockbus-no-such not found"),
     ({"user": "nobody-of-that-name"}, "engine-rejected", "unable to find user nobody-of-that"),
-    ({"working_dir": "not/absolute"}, "engine-rejected", "needs to be an absolute path"),
     ({"working_dir": "/etc/passwd"}, "engine-rejected", "is not a directory"),
     ({"cpus": 1000.0}, "engine-rejected", "CPUs"),
-    ({"image": "sha256:" + "0" * 64, "pull": "never"}, "image-not-found", "never to pull"),
+    ({"image": "sha256:" + "0" * 64, "pull": "never"}, "image-not-found", "No such image"),
 ]
 
 
@@ -123,16 +122,15 @@ def test_what_the_engine_refuses_fails_once_and_leaves_nothing(
         assert no_container(engine, job)
 
 
-def test_a_program_that_is_not_there_is_exit_code_127_and_said(
+def test_a_program_that_is_not_there_fails_its_job_once(
     bus: Bus, engine: Engine, worker: Program
 ) -> None:
     job = bus.enqueue(shell("", command=["no-such-program"]))
 
-    ended = job.wait(timeout=60)
+    code, said, attempts = failure(job)
 
-    assert isinstance(ended, RunResult)
-    assert ended.exit_code == 127
-    assert any("no-such-program" in line.text for line in job.logs())
+    assert (code, attempts) == ("command-not-found", 1)
+    assert "no-such-program" in said
     assert no_container(engine, job)
 
 

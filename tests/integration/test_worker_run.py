@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
+from containers import container
 from dockbus import Bus, JobCanceled, JobFailed, JobHandle, JobState, Run, RunResult, Settings
 from dockbus.engine import Engine
 from dockbus.jobs import LABEL_JOB
 from dockbus.settings import EngineSettings, WorkerSettings
+from dockbus_workers.running import usage
 from processes import Program
 from waiting import wait_for
 
@@ -279,3 +281,21 @@ def test_a_container_that_ends_at_once_is_measured_too(bus: Bus) -> None:
         assert (used.memory_peak or 0) > 0
     else:
         assert used.source in ("engine", "none")
+
+
+def test_where_control_groups_are_not_seen_the_engine_is_asked(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unseen(*_: object) -> None:
+        """As from within a container."""
+
+    monkeypatch.setattr(usage, "find_group", unseen)
+    script = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; sleep 60"
+    with container(engine, script) as made:
+        with usage.Meter(made, shell(script), engine) as meter:
+            meter.started(made)
+            wait_for(lambda: meter.usage.source == "engine", what="a sample")
+        used = meter.usage
+
+    assert (used.cpu_seconds or 0) > 0
+    assert (used.memory_peak or 0) > 0

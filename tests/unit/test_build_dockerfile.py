@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from dockbus.jobs import Build
 from dockbus.jobs.building.findings import Level, LintFinding
 from dockbus_workers.building import lint, rules
 from dockbus_workers.building.dockerfile import base_images, buildkit_only, parse, unused_args
+from dockbus_workers.handlers.build import warnings_of
 
 BAD = """\
 FROM python
@@ -164,3 +166,10 @@ def test_only_warnings_and_worse_are_a_reason_to_refuse() -> None:
 
     with pytest.raises(lint.LintFailed, match=r"line 1: m \(X, warning\)"):
         lint.demand([style, style.model_copy(update={"level": Level.WARNING})])
+
+
+def test_a_large_context_is_warned_of() -> None:
+    spec = Build(context=".", tags=["a"])
+
+    assert list(warnings_of(spec, [], 100 * 1024**2)) == []
+    assert ".dockerignore" in next(iter(warnings_of(spec, [], 100 * 1024**2 + 1)))

@@ -38,6 +38,10 @@ def what(spec: Spec) -> str:
 def result(value: Result) -> None:
     """What a job that succeeded has left behind."""
     match value:
+        case RunResult(exit_code=None):
+            ports = [f"{port.address}:{port.host}" for port in value.ports]
+            where = f" at {', '.join(ports)}" if ports else ""
+            note(f"container {value.container_id[:12]} is up{where}")
         case RunResult():
             killed = "; the kernel killed it for want of memory" if value.oom_killed else ""
             note(f"exit code {value.exit_code} after {show_span(value.duration)}{killed}")

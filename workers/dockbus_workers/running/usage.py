@@ -159,9 +159,10 @@ class Watch:
         if now < self._due:
             return
         self._due = now + (EVERY if now - self._since < YOUNG else LATER)
-        self._folders = self._folders or find_group(self._container, self._parent)
-        if self._folders:
-            with suppress(ValueError, KeyError):  # read while it was being written or removed
+        # Read while it was being made or removed, or not ours to read.
+        with suppress(ValueError, KeyError, OSError):
+            self._folders = self._folders or find_group(self._container, self._parent)
+            if self._folders:
                 self.sample = self.sample.then(read_group(self._folders, network=self._network))
 
 
