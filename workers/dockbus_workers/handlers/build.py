@@ -16,7 +16,7 @@ from dockbus.artefacts import Artefact
 from dockbus.engine import EngineError, Login
 from dockbus.jobs import LABEL_MANAGED, Build, BuildResult
 from dockbus.jobs.build import RegistryCache, Repository, Upload
-from dockbus.jobs.building.findings import ImageReport
+from dockbus.jobs.building.findings import ImageReport, LintFinding
 from dockbus.references import Reference, check_name
 from dockbus.units import show_size
 from dockbus_workers.building import abilities as capabilities
@@ -51,14 +51,10 @@ def build(spec: Build, ctx: JobContext) -> BuildResult:
         text, ignore = check_files(context, spec.dockerfile)
         instructions = parse(text)
         size = contexts.measure(context, ignore, ctx.check)
-        findings = lint.look_at(text, instructions, context) if spec.lint != "off" else []
-        for finding in findings:
-            ctx.log(f"{spec.dockerfile}, {lint.show(finding)}")
-        if spec.lint == "error":
-            lint.demand(findings)
+        findings = _findings(spec, text, instructions, context, ctx)
         able = capabilities.find(ctx, buildkit.environment(ctx, scratch))
         capabilities.demand(spec, instructions, able, ctx.settings.build.cache_dir)
-        warnings = list(_warnings(spec, instructions, size))
+        warnings = list(warnings_of(spec, instructions, size))
         for warning in warnings:
             ctx.log(f"warning: {warning}")
         plan = Plan(
@@ -72,13 +68,8 @@ def build(spec: Build, ctx: JobContext) -> BuildResult:
             logins=_logins(spec, instructions, ctx),
         )
         with _permits(spec, ctx), _without(plan.name, ctx):
-            ctx.log(f"building {', '.join(spec.tags)} with {able.builder}")
             begun = time.monotonic()
-            made = (
-                buildkit.build(able.program, plan, ctx)
-                if able.builder == "buildkit"
-                else classic.build(plan, ctx)
-            )
+            made = _made(plan, able, ctx)
             took = time.monotonic() - begun
             found, artefacts = _examined(plan, made, ctx)
             ctx.hold()
@@ -125,11 +116,35 @@ def _blob(source: Upload, ctx: JobContext) -> Iterator[bytes]:
         yield from ctx.blobs.read(source.blob)
 
 
-def _warnings(spec: Build, instructions: Sequence[Instruction], size: int) -> Iterator[str]:
+def warnings_of(spec: Build, instructions: Sequence[Instruction], size: int) -> Iterator[str]:
+    """What somebody should know of a build with this Dockerfile and a context of `size` bytes."""
     for name in unused_args(instructions, spec.args):
         yield f"the Dockerfile takes no argument {name}"
     if size > LARGE:
         yield f"the context has {show_size(size)}; a .dockerignore may leave out what is not needed"
+
+
+def _findings(
+    spec: Build, text: str, instructions: Sequence[Instruction], context: Path, ctx: JobContext
+) -> list[LintFinding]:
+    """What is to be said of the Dockerfile, where the job wants that.
+
+    Raises:
+        LintFailed: it is too bad for the job.
+    """
+    findings = lint.look_at(text, instructions, context) if spec.lint != "off" else []
+    for finding in findings:
+        ctx.log(f"{spec.dockerfile}, {lint.show(finding)}")
+    if spec.lint == "error":
+        lint.demand(findings)
+    return findings
+
+
+def _made(plan: Plan, able: capabilities.Abilities, ctx: JobContext) -> Built:
+    ctx.log(f"building {', '.join(plan.spec.tags)} with {able.builder}")
+    if able.builder == "buildkit":
+        return buildkit.build(able.program, plan, ctx)
+    return classic.build(plan, ctx)
 
 
 def _logins(spec: Build, instructions: Sequence[Instruction], ctx: JobContext) -> dict[str, Login]:
