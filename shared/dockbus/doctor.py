@@ -7,7 +7,6 @@ is imported only inside its probe, and its absence is a finding like any other.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -245,27 +244,24 @@ def _trivy(settings: Settings) -> Iterator[Check]:
     yield Check("trivy", Level.OK, f"{said.partition('Version: ')[2].split()[0]} at {program}")
 
 
-def _buildx(_: Settings) -> Iterator[Check]:
-    docker = shutil.which("docker") or "docker"
+def _buildx(settings: Settings) -> Iterator[Check]:
+    program = programs.find_plugin(settings.build.buildx)
     try:
         said = subprocess.run(
-            [docker, "buildx", "version"],
+            [program or settings.build.buildx, "version"],
             check=True,
             capture_output=True,
             text=True,
             timeout=2 * PATIENCE,
         ).stdout
     except (OSError, subprocess.SubprocessError):
-        # Not a warning: build jobs do without it.
-        yield Check(
-            "buildx", Level.OK, "not installed; build jobs use the Engine's classic builder"
+        # Not a warning: most build jobs do without it.
+        without = (
+            "not installed; build jobs use the Engine's classic builder, without secrets and caches"
         )
+        yield Check("buildx", Level.OK, without)
         return
-    yield Check(
-        "buildx",
-        Level.OK,
-        f"{said.strip()}; build jobs use the Engine's classic builder all the same",
-    )
+    yield Check("buildx", Level.OK, f"{' '.join(said.split()[1:2])} at {program}")
 
 
 def _extras(_: Settings) -> Iterator[Check]:

@@ -9,7 +9,6 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from dockbus import programs
@@ -19,13 +18,6 @@ from dockbus.jobs.build import LocalCache
 from dockbus_workers.building.dockerfile import Instruction, buildkit_only
 from dockbus_workers.context import JobContext
 
-_PLUGINS = (
-    "~/.docker/cli-plugins",
-    "/usr/local/lib/docker/cli-plugins",
-    "/usr/local/libexec/docker/cli-plugins",
-    "/usr/lib/docker/cli-plugins",
-    "/usr/libexec/docker/cli-plugins",
-)
 _PATIENCE = 30
 _IMAGE_STORE = (
     "the Engine keeps its images without containerd; turn on its image store "
@@ -73,7 +65,7 @@ def find(ctx: JobContext, environment: Mapping[str, str]) -> Abilities:
     if settings.builder == "classic":
         return Abilities(builder="classic", why="DOCKBUS_BUILD_BUILDER is `classic`")
     image_store = ctx.engine.builds.has_image_store()
-    program = find_program(settings.buildx)
+    program = programs.find_plugin(settings.buildx)
     if program is None:
         why = f"the worker has no program {settings.buildx}; install it, or set DOCKBUS_BUILD_BUILDX to its path"
     elif why := _asked(program, environment):
@@ -83,12 +75,6 @@ def find(ctx: JobContext, environment: Mapping[str, str]) -> Abilities:
     if settings.builder == "buildkit":
         raise CapabilityMissing("BuildKit", why)
     return Abilities(builder="classic", why=why)
-
-
-def find_program(name: str) -> str | None:
-    """Where docker-buildx is: at a path, on PATH, or where Docker's command line keeps its plugins."""
-    places = (Path(folder).expanduser() / name for folder in _PLUGINS)
-    return programs.find(name) or next((str(place) for place in places if place.is_file()), None)
 
 
 def _asked(program: str, environment: Mapping[str, str]) -> str:
