@@ -34,6 +34,8 @@ DOCKERS_OWN = frozenset(
 """The capabilities that Docker gives every container which does not drop them."""
 _SYSCTLS = ("net.*", "kernel.msg*", "kernel.shm*", "kernel.sem", "fs.mqueue.*")
 _SELINUX = re.compile(r"type:container(_init|_kvm)?_t|level:.*")
+_LOG_BOUNDS = {"max-size": 100 * 1024**2, "max-file": 10, "max-buffer-size": 16 * 1024**2}
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d+)?) ?([kmgtp])?(?:i?b)?", re.ASCII)
 _NUMBER = re.compile(r"0*[1-9]\d*(:\w[\w.-]*)?", re.ASCII)
 
 
@@ -45,6 +47,7 @@ def check(spec: Run, policy: Policy) -> Iterator[Broken]:
     yield from _confinement(spec)
     yield from _kernel(spec, policy)
     yield from _ports(spec)
+    yield from _logs(spec)
 
 
 def _namespaces(spec: Run) -> Iterator[Broken]:
@@ -134,6 +137,14 @@ def _ports(spec: Run) -> Iterator[Broken]:
     policy, _, most = spec.restart.partition(":")
     if policy != "no" and not (policy == "on-failure" and 1 <= int(most or 0) <= 5):
         yield "unbounded-restart", "restart", f"{spec.restart!r} may go on for ever"
+
+
+def _logs(spec: Run) -> Iterator[Broken]:
+    for name, most in _LOG_BOUNDS.items():
+        text = spec.log_options.get(name, "1")
+        size = _SIZE.fullmatch(text.strip().lower())
+        if not size or not 0 < float(size[1]) * 1024 ** " kmgtp".index(size[2] or " ") <= most:
+            yield "log-options", f"log_options.{name}", f"{text!r} is too much"
 
 
 def _is_open(address: str) -> bool:

@@ -104,6 +104,8 @@ def _volume(mount: Mount, policy: Policy, field: str) -> Iterator[Broken]:
 
 def _disguised(options: dict[str, str]) -> str:
     """What else than memory, or a folder of its own, a `local` volume with these options would be."""
+    if strange := options.keys() - {"type", "o", "device", "size"}:  # Engines may read `Device`
+        return f"{min(strange)!r} is no option that is known to be harmless"
     if not options.keys() & {"type", "o", "device"}:
         return ""
     if options.get("type") != "tmpfs":

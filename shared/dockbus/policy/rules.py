@@ -40,7 +40,7 @@ _ALL = (
     Rule(
         "reserved-name",
         "privileged",
-        "names of containers and volumes that begin with `dockbus-`, as dockbus' own do",
+        "names of containers and volumes that begin with `dockbus-`, and images `dockbus/holder` and `dockbus-building`: dockbus' own",
         "use another name",
     ),
     Rule(
@@ -128,6 +128,12 @@ _ALL = (
         "5.6",
     ),
     Rule("volume-driver", "baseline", "volume drivers but `local`", "leave `driver` out"),
+    Rule(
+        "log-options",
+        "baseline",
+        "options of logs that lift or raise the bounds of what the Engine keeps: more than 100 MB a file or 10 files, a buffer of more than 16 MB",
+        "ask for less",
+    ),
     Rule("device", "baseline", "devices of the machine", "have the device allowed", "5.18"),
     Rule(
         "capability",

@@ -13,6 +13,8 @@ from dockbus.policy.rules import RULES
 from dockbus.references import Reference, is_id
 
 _OPEN_LABELS = (LABEL_KEEP, "dockbus.demo", "dockbus.test", "dockbus.test.*")
+_OWN_IMAGES = ("dockbus/holder", "dockbus-building")
+"""What dockbus calls images that it makes for itself: what holds secrets, and what is not yet built."""
 _MODULES = ("apparmor", "selinux", "seccomp")
 
 
@@ -46,7 +48,11 @@ def _broken(spec: Spec, policy: Policy) -> Iterator[Broken]:
         for label in spec.labels:
             if label.startswith("dockbus.") and not matches(label, _OPEN_LABELS):
                 yield "reserved-label", f"labels.{label}", "it is dockbus' own"
+    if isinstance(spec, Build):
+        for number, tag in enumerate(spec.tags):
+            yield from _own(tag, f"tags.{number}")
     if isinstance(spec, Run | Pull):
+        yield from _own(spec.image, "image")
         yield from _image(spec.image, policy)
     if isinstance(spec, Run):
         if spec.name and spec.name.startswith("dockbus-"):
@@ -54,6 +60,11 @@ def _broken(spec: Spec, policy: Policy) -> Iterator[Broken]:
         yield from isolation.check(spec, policy)
         yield from mounts.check(spec, policy)
         yield from _limits(spec, policy)
+
+
+def _own(name: str, field: str) -> Iterator[Broken]:
+    if not is_id(name) and Reference.parse(name).repository in _OWN_IMAGES:
+        yield "reserved-name", field, f"{name!r} is dockbus' own"
 
 
 def _image(name: str, policy: Policy) -> Iterator[Broken]:

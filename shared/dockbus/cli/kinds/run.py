@@ -99,6 +99,8 @@ def _tmpfs(texts: Sequence[str]) -> list[dict[str, Any]]:
 
 
 _KEY_VALUE = "KEY=VALUE"
+_PULL = Run.model_fields["pull"].annotation
+_LOG_DRIVER = Run.model_fields["log_driver"].annotation
 _OPTIONS: dict[str, tuple[_Option, ...]] = {
     "What it runs": (
         _Option("--name", "name", "Name of the container"),
@@ -110,12 +112,12 @@ _OPTIONS: dict[str, tuple[_Option, ...]] = {
         _Option("--group-add", "group_add", "A further group of that user", "GROUP", list),
         _Option("--label -l", "labels", "A label", "KEY[=VALUE]", list, labels),
         _Option("--platform", "platform", "Such as linux/arm64. Default: the Engine's own"),
-        _Option("--pull", "pull", "When to pull the image: if-not-present (default), always, newer or never", "WHEN"),
+        _Option("--pull", "pull", "When to pull the image. Default: if-not-present", type=_PULL),
         _Option("--credentials", "credentials", "Secret with the registry's credentials", "SECRET"),
         _Option("--require-scan", "require_scan", "Only if a scan finds nothing at least this bad", "SEVERITY", read=_gate),
         _Option("--stop-signal", "stop_signal", "Signal that asks it to stop", "SIGNAL"),
         _Option("--stop-timeout", "stop_timeout", "Time until it is killed then: 30s", "TIME"),
-        _Option("--log-driver", "log_driver", "json-file (default), local or journald"),
+        _Option("--log-driver", "log_driver", "Where its output is kept. Default: json-file", type=_LOG_DRIVER),
         _Option("--log-opt", "log_options", "Option of the log driver", _KEY_VALUE, list, _pairs("--log-opt")),
         _Option("--keep", "remove", "Do not remove the container", type=bool, read=lambda v: not v),
     ),
