@@ -135,7 +135,6 @@ def test_files_of_this_machine_go_along(made: Any, tmp_path: Path) -> None:
         ("--seccomp /no/such x", "/no/such: No such file"),
         ("--tmpfs /t:nope x", "'nope' is no option of a tmpfs"),
         ("-p a x", "ports.0: 'a' is not a port"),
-        ("--pull perhaps x", "pull: Input should be 'if-not-present'"),
         ("--restart always x", "restart: a task is carried to its end once"),
         ("--cpus 1 --cpus-shares 2 x", "No such option"),
     ],
