@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import docker
 import docker.constants
 import docker.tls
+import docker.transport
 import requests
 
 from dockbus.engine.builds import Builds
@@ -100,6 +101,9 @@ class Engine:
             timeout=self._settings.timeout,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
             max_pool_size=self._pool,
         )
+        if self.host.startswith("unix://"):
+            socket_url = self.host.replace("unix://", "http+unix://")
+            client.mount("http+docker://", _OneSocket(socket_url, max_pool_size=self._pool))
         # Otherwise REQUESTS_CA_BUNDLE would win over the Engine's own ca.pem, and a web proxy over its address.
         client.trust_env = False
         return client
@@ -184,6 +188,13 @@ class Engine:
                 with contextlib.closing(response):
                     raise _refusal(response)
         return Stream(response, read)
+
+
+class _OneSocket(docker.transport.UnixHTTPAdapter):
+    """Keeps connections to use them again. The SDK's own adapter does so for each URL apart, which here is for each container."""
+
+    def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:  # noqa: ANN401, ARG002  the SDK's own signature
+        return super().get_connection("http+docker://localhost", proxies)
 
 
 def _read_events(response: requests.Response) -> Iterator[EngineEvent]:
