@@ -33,8 +33,8 @@ from dockbus.settings import BuildSettings, BusSettings, EngineSettings, RedisSe
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import registries
 
-ROUNDS = 7
-CONTAINERS = 24
+ROUNDS = 5
+CONTAINERS = 16
 """Containers of each side in a round."""
 AT_ONCE = (1, 4, 8)
 WORDS = "forty-two"
