@@ -73,6 +73,7 @@ HOSTILE: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("a driver nobody knows", volume("rexray", volumeid="1"), "volume-driver"),
     ("a volume of another job's secrets", {"volumes": ["dockbus-5a5a:/x"]}, "reserved-name"),
+    ("all memory for its output", {"log_options": {"max-buffer-size": "64g"}}, "log-options"),
     ("a disk as a device", {"devices": ["/dev/sda"]}, "device"),
     ("a device with dots", {"devices": ["/dev/null/../sda:/dev/null"]}, "device"),
     ("all capabilities", {"cap_add": ["ALL"]}, "capability"),

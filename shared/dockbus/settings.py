@@ -72,7 +72,7 @@ class BusSettings(_Group):
     failure_ttl: int = Field(default=7 * 24 * 3600, ge=1)
     """Seconds a job that failed stays readable."""
     log_lines: int = Field(default=10_000, ge=1)
-    """Newest log lines kept for each job (about; Redis trims in blocks)."""
+    """Newest log lines kept for each job (about; Redis trims in blocks), as far as they take 64 MiB at most."""
     events: int = Field(default=100_000, ge=1)
     """Newest events kept in the event stream (about; Redis trims in blocks)."""
     blob_size: int = Field(default=64 * 1024**2, ge=1024, le=512 * 1024**2)

@@ -123,7 +123,7 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
     "a device": (lambda: packed(DOCKERFILE, entry("sda", tarfile.BLKTYPE, devmajor=8)), "special-file"),
     "a pipe": (lambda: packed(DOCKERFILE, entry("pipe", tarfile.FIFOTYPE)), "special-file"),
     "a set-user-ID file": (lambda: packed(DOCKERFILE, entry("su", mode=0o4755)), "set-user-id"),
-    "a huge sparse file": (lambda: sparse(2**40), "too-large"),
+    "a huge sparse file": (lambda: sparse(2**40), "sparse-file"),
     "a small sparse file": (lambda: sparse(4096), "sparse-file"),
     "a file that is too large": (lambda: packed(DOCKERFILE, entry("big", size=2 * 1024**2)), "too-large"),
     "a gzip bomb": (bomb, "too-large"),

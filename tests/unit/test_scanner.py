@@ -119,6 +119,16 @@ def test_the_image_is_scanned_by_its_id_on_the_jobs_engine_with_the_database_tha
     assert {"--skip-db-update", "--skip-check-update", "--skip-java-db-update"} <= set(called)
 
 
+def test_a_report_without_end_is_not_read_into_memory(
+    says: Says, context: Callable[..., JobContext], database: Path, tmp_path: Path
+) -> None:
+    says(end=f"exec dd if=/dev/zero bs=1M count=200 2>{tmp_path}/dd")
+    ctx = context()
+
+    with pytest.raises(ScanFailed, match="128"):
+        Trivy(ctx).scan(ID, {"vuln"}, ctx)
+
+
 def test_trivys_own_variables_and_files_hide_nothing(
     says: Says,
     context: Callable[..., JobContext],

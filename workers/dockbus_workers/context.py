@@ -67,6 +67,8 @@ class JobContext:
         self.blobs = bus.blobs
         self.jobs = bus.job_store
         """All jobs of the bus; to be asked within `attached`."""
+        self.is_first = attempt.token == "1"  # noqa: S105  it counts attempts
+        """Whether nobody has begun this job before, so that nothing of it can be there."""
         self.last_attempt = attempt.number > order.policy.max
         """Whether there is no other attempt if this one fails."""
         self.remains: list[Callable[[], None]] = []
@@ -301,8 +303,11 @@ class JobContext:
         return failure.model_copy(update=clean)
 
     def progress(self, progress: Progress) -> None:
-        """Tell how far the work has come."""
-        self._write(progress)
+        """Tell how far the work has come; secrets of the job's spec are blotted out."""
+        clean = {
+            name: self._redactor.redact(getattr(progress, name)) for name in ("step", "status")
+        }
+        self._write(progress.model_copy(update=clean))
 
     def last_stamps(self) -> dict[LogStream, str]:
         """The Engine's timestamp of the last line of each stream that an earlier attempt has logged."""

@@ -21,6 +21,7 @@ from dockbus.references import Reference, is_id
 from dockbus_workers.context import JobContext
 from dockbus_workers.pulling import fits, published, pull
 from dockbus_workers.registries import sources
+from dockbus_workers.sealed import seal, unseal
 
 Policy = Literal["always", "if-not-present", "newer", "never"]
 NOTED = 24 * 3600
@@ -153,14 +154,16 @@ class _Wish:
 
     def _note(self) -> _Note | None:
         with self._ctx.attached():
-            text = self._ctx.redis.get(self._key)
+            text = unseal(self._ctx, self._key, self._ctx.redis.get(self._key))
         with suppress(ValidationError):
-            return _Note.model_validate_json(text) if isinstance(text, bytes) else None
+            note = _Note.model_validate_json(text) if text is not None else None
+            return note if note and note.began > time.time() - NOTED else None
         return None
 
     def _write(self, note: _Note) -> None:
         with self._ctx.attached():
-            self._ctx.redis.set(self._key, note.model_dump_json(), ex=NOTED)
+            text = seal(self._ctx, self._key, note.model_dump_json().encode())
+            self._ctx.redis.set(self._key, text, ex=NOTED)
 
     def _is_new_enough(self, note: _Note | None) -> bool:
         """Whether that began after this job was queued."""

@@ -196,7 +196,7 @@ class SlotWorker(BaseWorker):
         if isinstance(error, DockbusError):
             log.warning("job %s: %s", attempt.job, failure)
         else:
-            log.error("job %s: a bug in dockbus", attempt.job, exc_info=error)
+            log.error("job %s: a bug in dockbus\n%s", attempt.job, failure.traceback)
         return judge(error, failure, attempt.number, order.policy)
 
     def _clear(self, attempt: Attempt, outcome: Outcome, remains: list[Callable[[], None]]) -> None:

@@ -8,6 +8,9 @@ from typing import Self
 from dockbus.errors import DockbusError
 from dockbus.policy.models import Violation
 
+NAMED = 50
+"""Violations that a refusal names at most: it is kept in Redis."""
+
 
 class PolicyError(DockbusError):
     """The policy file is wrong, so no job is taken.
@@ -24,5 +27,7 @@ class PolicyRefused(DockbusError):
 
     @classmethod
     def of(cls, violations: Iterable[Violation]) -> Self:
-        """The refusal of a job that breaks these rules."""
-        return cls("; ".join(map(str, violations)))
+        """The refusal of a job that breaks these rules; of very many, the first are named."""
+        words = [str(violation) for violation in violations]
+        more = [f"and {len(words) - NAMED} more"] if len(words) > NAMED else []
+        return cls("; ".join([*words[:NAMED], *more]))

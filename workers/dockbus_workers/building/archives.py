@@ -23,8 +23,11 @@ from dockbus_workers.building.folders import ContextUnusable, real
 
 LONGEST_PATH = 4096
 LONGEST_NAME = 255
-_LARGEST_HEADER = 1024**2
+_LARGEST_HEADER = 128 * 1024
 """Bytes of one header that tells of long names and the like; tarfile reads it in one piece."""
+_ALL_NAMES = 64 * 1024**2
+"""Characters of all names together; they are kept in memory."""
+_MOST_GLOBAL = 100
 _HEADERS = (b"x", b"g", b"X", b"L", b"K")
 _PIECE = 1024**2
 
@@ -56,10 +59,12 @@ def unpack(pieces: Iterator[bytes], into: Path, limits: Limits, check: Callable[
         WorkerDiskFull: there is no room for it.
     """
     try:
-        with tarfile.open(fileobj=_unzipped(pieces, limits), mode="r|", tarinfo=_Entry) as tar:
-            _Unpacking(into, limits).run(tar, check)
+        with tarfile.open(fileobj=_unzipped(pieces, limits), mode="r|", tarinfo=Entry) as tar:
+            _Unpacking(into, limits, check).run(tar)
         for _ in pieces:  # whoever gives them may check them at their end
             check()
+    except RecursionError:  # headers of headers of headers
+        raise ContextUnusable("not-a-tar", "too many headers for one entry") from None
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
         raise ContextUnusable("not-a-tar", f"it cannot be read: {error}") from error
     except OSError as error:
@@ -76,52 +81,70 @@ def entries(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """The entries of an archive as they come; by itself it would keep all of them in memory."""
     while (entry := tar.next()) is not None:
         vars(tar)["members"].clear()
+        if len(tar.pax_headers) > _MOST_GLOBAL:  # those for all entries to come pile up as well
+            raise ContextUnusable("not-a-tar", "too many headers for all entries")
         yield entry
 
 
-class _Entry(tarfile.TarInfo):
-    """An entry whose headers are of a size that somebody needs."""
+class Entry(tarfile.TarInfo):
+    """An entry whose headers are of a size that somebody needs, and not of holes."""
 
     def _proc_member(self, tar: tarfile.TarFile) -> Self | None:
         if self.size < 0:
             raise ContextUnusable("not-a-tar", "an entry of a negative size")
         if self.type in _HEADERS and self.size > _LARGEST_HEADER:
             raise ContextUnusable("long-name", f"a header of {show_size(self.size)}")
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise _sparse(self.name)
         return cast("Self | None", super()._proc_member(tar))  # type: ignore[misc]  # pyright: ignore
+
+    def _proc_gnusparse_10(self, next: tarfile.TarInfo, *_: object) -> None:  # noqa: A002  pyright: ignore
+        raise _sparse(next.name)  # before its list of holes is read, which may have no end
 
 
 class _Unpacking:
-    def __init__(self, into: Path, limits: Limits) -> None:
+    def __init__(self, into: Path, limits: Limits, check: Callable[[], None]) -> None:
         self._into = real(into)
         self._limits = limits
+        self._check = check
+        self._count = self._names = 0
         self._folders: dict[str, int] = {}
         self._files: set[str] = set()
         self._links: set[str] = set()
 
-    def run(self, tar: tarfile.TarFile, check: Callable[[], None]) -> None:
-        count = size = 0
+    def run(self, tar: tarfile.TarFile) -> None:
+        size = 0
         for entry in entries(tar):
-            check()
+            self._check()
             if entry.size < 0:
                 raise ContextUnusable("not-a-tar", f"{entry.name[:80]} has a negative size")
             name = _checked_name(entry.name)
-            count, size = count + 1, size + entry.size
-            if count > self._limits.files:
-                raise ContextUnusable(
-                    "too-many-files",
-                    f"more than {self._limits.files} (DOCKBUS_BUILD_CONTEXT_FILES)",
-                )
+            size += entry.size
+            self._count_one(name)
             if size > self._limits.size:
                 raise _too_large(self._limits)
             if name:
-                self._place(name, entry, tar, check)
+                self._place(name, entry, tar)
         for name, mode in reversed(self._folders.items()):
             (self._into / name).chmod(mode)
         self._check_links()
 
-    def _place(
-        self, name: str, entry: tarfile.TarInfo, tar: tarfile.TarFile, check: Callable[[], None]
-    ) -> None:
+    def _count_one(self, name: str) -> None:
+        """Count an entry, and the folders on the way to it that are not there yet."""
+        self._count += 1
+        self._names += len(name)
+        folder = (self._into / name).parent
+        while not folder.exists() and folder.is_relative_to(self._into):
+            self._count += 1
+            folder = folder.parent
+        if self._count > self._limits.files:
+            raise ContextUnusable(
+                "too-many-files", f"more than {self._limits.files} (DOCKBUS_BUILD_CONTEXT_FILES)"
+            )
+        if self._names > _ALL_NAMES:
+            raise ContextUnusable("long-name", f"names of more than {show_size(_ALL_NAMES)}")
+
+    def _place(self, name: str, entry: tarfile.TarInfo, tar: tarfile.TarFile) -> None:
         path = self._into / name
         if any(str(parent) in self._links for parent in Path(name).parents):
             raise ContextUnusable("through-link", f"{name} lies behind a link of the archive")
@@ -142,9 +165,9 @@ class _Unpacking:
             elif entry.islnk():
                 self._link(name, entry.linkname)
             elif entry.issparse():
-                raise ContextUnusable("sparse-file", f"{name} is packed as a file with holes")
+                raise _sparse(name)
             elif entry.isreg():
-                self._write(path, entry, cast("IO[bytes]", tar.extractfile(entry)), check)
+                self._write(path, entry, cast("IO[bytes]", tar.extractfile(entry)))
                 self._files.add(name)
             else:
                 raise ContextUnusable(
@@ -163,16 +186,14 @@ class _Unpacking:
         (self._into / name).hardlink_to(self._into / known)
         self._files.add(name)
 
-    def _write(
-        self, path: Path, entry: tarfile.TarInfo, data: IO[bytes], check: Callable[[], None]
-    ) -> None:
+    def _write(self, path: Path, entry: tarfile.TarInfo, data: IO[bytes]) -> None:
         if entry.mode & 0o6000:
             raise ContextUnusable(
                 "set-user-id", f"{entry.name} runs as its owner; make it so in the Dockerfile"
             )
         with path.open("xb") as file:
             while piece := data.read(_PIECE):
-                check()
+                self._check()
                 file.write(piece)
         path.chmod(entry.mode & 0o777 | 0o400)
         seconds = min(max(0, entry.mtime), 2**33)
@@ -181,8 +202,19 @@ class _Unpacking:
     def _check_links(self) -> None:
         """See where links lead now that all is there, one through the other."""
         for name in self._links:
-            if not real(self._into / name).is_relative_to(self._into):
+            self._check()
+            if not self._is_endless(name) and not real(self._into / name).is_relative_to(
+                self._into
+            ):
                 raise ContextUnusable("link-outside", f"{name} leads out of the context")
+
+    def _is_endless(self, name: str) -> bool:
+        """Whether a link leads through more others than anybody follows; each of those is looked at by itself."""
+        try:
+            (self._into / name).stat()
+        except OSError as error:
+            return error.errno == errno.ELOOP
+        return False
 
 
 def _checked_name(name: str, rule: str = "", told: str = "") -> str:
@@ -195,6 +227,10 @@ def _checked_name(name: str, rule: str = "", told: str = "") -> str:
     if len(name) > LONGEST_PATH or any(len(os.fsencode(part)) > LONGEST_NAME for part in parts):
         raise ContextUnusable("long-name", f"{told}{name[:80]}… has {len(name)} characters")
     return "/".join(parts)
+
+
+def _sparse(name: str) -> ContextUnusable:
+    return ContextUnusable("sparse-file", f"{name[:80]} is packed as a file with holes")
 
 
 def _too_large(limits: Limits) -> ContextUnusable:

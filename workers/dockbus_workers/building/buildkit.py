@@ -30,7 +30,7 @@ from dockbus_workers.context import TICK, JobContext
 
 GRACE = 5.0
 """Seconds between the signal to end and the kill."""
-_OURS = ("DOCKER_", "BUILDX_", "BUILDKIT_", "OTEL_")
+_OURS = ("DOCKBUS_", "DOCKER_", "BUILDX_", "BUILDKIT_", "OTEL_", "GIT_")
 
 
 def build(program: str, plan: Plan, ctx: JobContext) -> Built:
@@ -118,6 +118,10 @@ def environment(ctx: JobContext, config: Path) -> dict[str, str]:
         "DOCKER_HOST": ctx.engine.host,
         "DOCKER_CONFIG": str(config),
         "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
+        # By itself it asks Git about the context, whose configuration there could have Git run anything here.
+        "BUILDX_GIT_INFO": "0",
+        "BUILDX_GIT_LABELS": "0",
+        "GIT_DIR": os.devnull,
     }
 
 

@@ -66,12 +66,13 @@ def within(tree: Path, folder: str) -> Path:
 
 
 def check_files(context: Path, dockerfile: str) -> tuple[str, DockerIgnore]:
-    """The text of the Dockerfile, and what the context leaves out; both files must be the context's own.
+    """The text of the Dockerfile, and what the context leaves out; all that is read here must be the context's own.
 
     Raises:
         ContextUnusable: there is no Dockerfile, or a link leads one of them out of the context.
     """
-    for name in (dockerfile, f"{dockerfile}.dockerignore", ".dockerignore"):
+    ours = (dockerfile, f"{dockerfile}.dockerignore", ".dockerignore")
+    for name in (*ours, ".hadolint.yaml", ".hadolint.yml"):
         if not _inner(context, name).is_relative_to(real(context)):
             raise ContextUnusable("file-outside", f"{name} leads out of the context")
         if (context / name).is_file() and (context / name).stat().st_size > _LARGEST:

@@ -14,11 +14,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, cast
 
-from dockbus_workers.building.archives import entries
+from dockbus_workers.building.archives import Entry, entries
+from dockbus_workers.building.folders import ContextUnusable
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _LARGEST_JSON = 16 * 1024**2
+_MOST_NAMES = 128 * 1024**2
+"""Characters of all paths, and a hundred for each: what memory they take."""
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
@@ -33,6 +36,8 @@ class Layer:
     """Files and folders of lower layers that it takes away."""
     emptied: set[str] = field(default_factory=set[str])
     """Folders of which it takes away all that lower layers have in them."""
+    names: int = 0
+    """Characters of its paths, and a hundred for each."""
 
 
 class LayersUnreadable(Exception):
@@ -49,7 +54,9 @@ def read(pieces: Iterable[bytes]) -> list[Layer]:
     texts: dict[str, Any] = {}
     aliases: dict[str, str] = {}
     try:
-        with tarfile.open(fileobj=cast("IO[bytes]", _Pieces(pieces)), mode="r|") as outer:
+        with tarfile.open(
+            fileobj=cast("IO[bytes]", _Pieces(pieces)), mode="r|", tarinfo=Entry
+        ) as outer:
             for entry in entries(outer):
                 name = entry.name.removeprefix("./")
                 if entry.issym() or entry.islnk():  # a layer that is there twice
@@ -60,6 +67,8 @@ def read(pieces: Iterable[bytes]) -> list[Layer]:
                     _sort_in(name, entry.size, content, layers, texts)
         return _in_order(layers, texts, aliases)
     except (
+        ContextUnusable,
+        RecursionError,
         tarfile.TarError,
         EOFError,
         KeyError,
@@ -75,24 +84,28 @@ def _sort_in(
     name: str, size: int, content: IO[bytes], layers: dict[str, Layer], texts: dict[str, Any]
 ) -> None:
     """Read one file of the archive as what its first bytes say."""
+    room = _MOST_NAMES - sum(layer.names for layer in layers.values())
     file = io.BufferedReader(cast("io.RawIOBase", content), 65536)
     head = file.peek(512)[:512]
     if head.startswith(_ZSTD):
         raise LayersUnreadable("a layer is compressed with zstd")
     if head.startswith(b"\x1f\x8b"):
-        layers[name] = _layer(cast("IO[bytes]", gzip.GzipFile(fileobj=file)))
+        layers[name] = _layer(cast("IO[bytes]", gzip.GzipFile(fileobj=file)), room)
     elif head[257:262] == b"ustar" or name.endswith("/layer.tar"):
-        layers[name] = _layer(cast("IO[bytes]", file))
+        layers[name] = _layer(cast("IO[bytes]", file), room)
     elif head[:1] in (b"{", b"[") and size <= _LARGEST_JSON:
         texts[name] = json.loads(file.read())
 
 
-def _layer(content: IO[bytes]) -> Layer:
+def _layer(content: IO[bytes], room: int) -> Layer:
     layer = Layer()
-    with tarfile.open(fileobj=content, mode="r|") as tar:
+    with tarfile.open(fileobj=content, mode="r|", tarinfo=Entry) as tar:
         for entry in entries(tar):
             path = entry.name.removeprefix("./").strip("/")
             folder, _, name = path.rpartition("/")
+            layer.names += len(path) + 100
+            if layer.names > room:
+                raise LayersUnreadable("its files are too many, or their names too long")
             if name == _OPAQUE:
                 layer.emptied.add(folder)
             elif name.startswith(_WHITEOUT):

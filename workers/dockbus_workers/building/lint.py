@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from dockbus.jobs.building.findings import Level, LintFinding
 from dockbus_workers.building import rules
 from dockbus_workers.building.dockerfile import Instruction
 
+MOST = 200
+"""Findings that are told of one Dockerfile: they are kept in Redis."""
 _PATIENCE = 60
 
 
@@ -24,12 +27,16 @@ class LintFailed(DockbusError):
 
 
 def look_at(text: str, instructions: Sequence[Instruction], context: Path) -> list[LintFinding]:
-    """The findings in a Dockerfile, by line. A `.hadolint.yaml` of the context holds where hadolint is there."""
-    if program := programs.find("hadolint"):
-        found = _hadolint(program, text, context)
-        if found is not None:
-            return found
-    return rules.lint(instructions)
+    """The findings in a Dockerfile, by line; of very many, the worst.
+
+    A `.hadolint.yaml` of the context holds where hadolint is there.
+    """
+    program = programs.find("hadolint")
+    found = _hadolint(program, text, context) if program else None
+    if found is None:
+        found = rules.lint(instructions)
+    worst = sorted(found, key=lambda item: list(Level).index(item.level))[:MOST]
+    return sorted(worst, key=lambda item: (item.line, item.code))
 
 
 def demand(findings: Sequence[LintFinding]) -> None:
@@ -67,6 +74,7 @@ def _hadolint(program: str, text: str, context: Path) -> list[LintFinding] | Non
             capture_output=True,
             text=True,
             cwd=context,
+            env={n: value for n, value in os.environ.items() if not n.startswith("DOCKBUS_")},
             timeout=_PATIENCE,
             check=False,
         )

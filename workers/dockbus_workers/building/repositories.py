@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from dockbus import programs
 from dockbus.errors import DockbusError, MissingTool
@@ -37,6 +37,8 @@ _LOGIN = re.compile(
     r"invalid username or password|host key verification failed",
     re.IGNORECASE,
 )
+_MOST_SAID = 64 * 1024**2
+"""Bytes of what Git may print: a small repository may hold a tree without end."""
 _TRUST = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
 _NO_REF = re.compile(r"couldn't find remote ref|not our ref|unadvertised object", re.IGNORECASE)
 
@@ -90,8 +92,8 @@ def check_place(url: str, root: Path) -> None:
     Raises:
         ContextUnusable: it does not.
     """
-    parts = urlsplit(url)
-    if parts.scheme == "file" and not real(Path(unquote(parts.path))).is_relative_to(real(root)):
+    scheme, _, path = url.partition("://")  # to Git a path may have `?` and `#`
+    if scheme == "file" and not real(Path(unquote(path))).is_relative_to(real(root)):
         raise ContextUnusable(
             "git-outside-root", f"{url} is not under the worker's build root {root}"
         )
@@ -147,7 +149,7 @@ class _Git:
                 start_new_session=True,
             )
             try:
-                self._wait(process)
+                self._wait(process, output, errors)
             finally:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -156,7 +158,7 @@ class _Git:
                 raise self._fault(_read(errors))
             return _read(output)
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> None:
+    def _wait(self, process: subprocess.Popen[bytes], *said: IO[str]) -> None:
         limit, timeout = self._ctx.settings.build.context_size, self._ctx.settings.build.git_timeout
         while process.poll() is None:
             self._ctx.sleep(0.05)
@@ -164,6 +166,10 @@ class _Git:
                 raise ContextUnusable(
                     "too-large",
                     f"{self._source.git} sends more than {show_size(limit)} (DOCKBUS_BUILD_CONTEXT_SIZE)",
+                )
+            if sum(os.fstat(file.fileno()).st_size for file in said) > _MOST_SAID:
+                raise ContextUnusable(
+                    "too-many-files", f"{self._source.git} has a tree without end"
                 )
             if time.monotonic() > self._deadline:
                 raise RepositoryUnavailable(
@@ -185,7 +191,7 @@ def _environment(source: Repository, ctx: JobContext) -> dict[str, str]:
     clean = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("GIT_") or name in _TRUST
+        if not name.startswith(("GIT_", "DOCKBUS_")) or name in _TRUST
     }
     clean |= {
         "GIT_ALLOW_PROTOCOL": "https:ssh:file",

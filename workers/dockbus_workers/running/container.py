@@ -112,6 +112,7 @@ def _make(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> tuple[Conta
         image = ensure_image(spec.image, spec.pull, spec.platform, spec.credentials, ctx)
         if spec.require_scan:
             require_scan(ctx, image.id, spec.require_scan)
+            wanted = wanted.model_copy(update={"image": image.id})  # its name may move meanwhile
         ctx.hold(here=True)
         prepare(spec, secrets, ctx)
         try:
@@ -122,7 +123,7 @@ def _make(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> tuple[Conta
             if not left:
                 raise
             continue
-        if _is_of(made, image, spec, ctx):
+        if spec.require_scan or _is_of(made, image, spec, ctx):
             break
         ctx.log(f"{spec.image} has become another image meanwhile")
         ctx.engine.containers.remove(made.id)

@@ -30,6 +30,12 @@ def put_files(container: Container, spec: Run, ctx: JobContext) -> None:
     """
     if not spec.files:
         return
+    sizes = [ctx.blobs.size(file.blob) for file in spec.files.values() if file.blob]
+    if sum(sizes) > ctx.settings.bus.blob_size:  # all of them are in memory at once
+        raise FilesRefused(
+            f"uploads of {show_size(sum(sizes))}; there is room for"
+            f" {show_size(ctx.settings.bus.blob_size)} (DOCKBUS_BUS_BLOB_SIZE)"
+        )
     contents = {
         path: (
             (file.content or "").encode()

@@ -5,6 +5,7 @@ Made here rather than pulled, so that secrets need no registry, and the job's ow
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import tarfile
@@ -13,6 +14,8 @@ from dockbus.engine import Engine
 from dockbus.errors import DockbusError
 
 IMAGE = "dockbus/holder:1"
+COMMAND = ["/holder"]
+"""What a container of it has to run, whatever the image says."""
 _PROGRAM = "holder"
 _BASE = 0x400000
 _CODE: dict[str, tuple[int, bytes]] = {
@@ -41,20 +44,23 @@ class HolderUnavailable(DockbusError):
 
 
 def ensure_holder(engine: Engine) -> str:
-    """The name of the image, which is made where the Engine does not have it.
+    """The ID of the image, which is made where the Engine does not have it.
+
+    It is known by what is in it: anybody may give its name to another, which then would be given secrets.
 
     Raises:
         HolderUnavailable: there is none for this Engine's architecture.
     """
-    if engine.images.find(IMAGE) is None:
+    found = engine.images.find(IMAGE)
+    if found is None or found.diff_ids not in {_layers(_rootfs(program(one))) for one in _CODE}:
         architecture = engine.info().platform.rpartition("/")[2]
         changes = [
             "LABEL dockbus.managed=true",
             "LABEL dockbus.keep=true",
             f'CMD ["/{_PROGRAM}"]',
         ]
-        engine.images.import_rootfs(_rootfs(program(architecture)), IMAGE, changes)
-    return IMAGE
+        return engine.images.import_rootfs(_rootfs(program(architecture)), IMAGE, changes)
+    return found.id
 
 
 def program(architecture: str) -> bytes:
@@ -74,6 +80,10 @@ def program(architecture: str) -> bytes:
     )
     segment = struct.pack("<IIQQQQQQ", 1, 5, 0, _BASE, _BASE, size, size, 0x1000)
     return header + segment + code
+
+
+def _layers(rootfs: bytes) -> tuple[str, ...]:
+    return (f"sha256:{hashlib.sha256(rootfs).hexdigest()}",)
 
 
 def _rootfs(executable: bytes) -> bytes:

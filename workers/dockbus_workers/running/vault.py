@@ -15,7 +15,7 @@ from dockbus.jobs import LABEL_BUS, LABEL_JOB, LABEL_MANAGED, LABEL_ORDER, Run
 from dockbus.jobs.running import SECRETS, Mount, Network
 from dockbus_workers.context import JobContext
 from dockbus_workers.running.files import pack
-from dockbus_workers.running.holder import ensure_holder
+from dockbus_workers.running.holder import COMMAND, ensure_holder
 
 _ROOM = 64 * 1024
 """Bytes beyond those of the secrets: a file takes whole pages."""
@@ -46,6 +46,7 @@ def filled(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> Generator[
         ContainerSpec(
             name=name,
             image=ensure_holder(ctx.engine),
+            entrypoint=COMMAND,
             networks=[Network(name="none")],
             volumes=[Mount(source=name, target=SECRETS)],
             read_only=True,

@@ -17,12 +17,15 @@ from dockbus.engine import Image
 from dockbus.errors import MissingTool
 from dockbus.jobs.gate import Gate, ScannerName
 from dockbus.jobs.scan import Scan, ScanResult
+from dockbus.units import show_size
 from dockbus_workers.context import JobContext
 from dockbus_workers.scanning import memory, result, vex
 from dockbus_workers.scanning.errors import ScanRequired, VexInvalid
 from dockbus_workers.scanning.scanner import Form, Scanned, Scanner
 from dockbus_workers.scanning.trivy import Trivy
 
+_LARGEST_VEX = 8 * 1024**2
+"""Bytes; as objects they take many times as many."""
 _FILES: dict[Form, tuple[str, str]] = {
     "sarif": ("report.sarif", "application/sarif+json"),
     "cyclonedx": ("sbom.cdx.json", "application/vnd.cyclonedx+json"),
@@ -142,10 +145,12 @@ def _vex(ctx: JobContext, gate: Gate) -> vex.Vex | None:
     if gate.vex is None or isinstance(gate.vex, dict):
         return vex.parse(gate.vex) if gate.vex is not None else None
     with ctx.attached():
+        if ctx.blobs.size(gate.vex) > _LARGEST_VEX:
+            raise VexInvalid(f"{gate.vex} has more than {show_size(_LARGEST_VEX)}")
         text = b"".join(ctx.blobs.read(gate.vex))
     try:
         return vex.parse(json.loads(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise VexInvalid(f"{gate.vex} is no JSON") from None
 
 

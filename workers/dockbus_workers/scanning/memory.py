@@ -7,12 +7,9 @@ but has no key cannot make an image pass.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -20,6 +17,7 @@ from dockbus.blobs import BlobNotFound, BlobTooLarge, Digest
 from dockbus.jobs.gate import ScannerName
 from dockbus_workers.context import JobContext
 from dockbus_workers.scanning.scanner import Scanned
+from dockbus_workers.sealed import seal, unseal
 
 
 class _Entry(BaseModel):
@@ -40,7 +38,7 @@ def remember(
         digest = ctx.blobs.put([scan.report], ttl=keep).digest
         entry = _Entry(scanner=scan.scanner, database=scan.database, at=scan.at, report=digest)
         text = entry.model_dump_json().encode()
-        ctx.redis.set(key, _sign(ctx.settings.bus_key(), key, text) + text, ex=keep)
+        ctx.redis.set(key, seal(ctx, key, text), ex=keep)
 
 
 def recall(
@@ -59,7 +57,7 @@ def recall(
     """
     key = _key(image_id, scanners)
     with ctx.attached():
-        entry = _open(ctx, key, cast("bytes | None", ctx.redis.get(key)) or b"")
+        entry = _parse(unseal(ctx, key, ctx.redis.get(key)))
         if entry is None or _is_stale(entry, edition, ctx.settings.scan.max_db_age):
             return None
         try:
@@ -77,20 +75,10 @@ def _is_stale(entry: _Entry, edition: tuple[str, datetime | None] | None, max_ag
     return bool(made and 0 < max_age < (datetime.now(UTC) - made).total_seconds())
 
 
-def _open(ctx: JobContext, key: str, kept: bytes) -> _Entry | None:
-    signature, text = kept[:64], kept[64:]
-    if not any(
-        hmac.compare_digest(_sign(secret, key, text), signature)
-        for secret in ctx.settings.bus_keys()
-    ):
-        return None
+def _parse(text: bytes | None) -> _Entry | None:
     with suppress(ValidationError):  # of another version of dockbus
-        return _Entry.model_validate_json(text)
+        return _Entry.model_validate_json(text) if text is not None else None
     return None
-
-
-def _sign(secret: bytes, key: str, text: bytes) -> bytes:
-    return hmac.new(secret, key.encode() + b"\0" + text, hashlib.sha256).hexdigest().encode()
 
 
 def _key(image_id: str, scanners: AbstractSet[ScannerName]) -> str:

@@ -16,11 +16,13 @@ from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
+from typing import IO
 
 from dockbus import programs
 from dockbus.engine import EngineUnavailable, ImageNotFound
 from dockbus.errors import DockbusError, MissingTool, ScanFailed
 from dockbus.jobs.gate import ScannerName
+from dockbus.units import show_size
 from dockbus_workers.context import JobContext
 from dockbus_workers.scanning import report
 from dockbus_workers.scanning.database import (
@@ -37,6 +39,8 @@ _PASSED_ON = {
     *("TRIVY_USERNAME", "TRIVY_PASSWORD", "TRIVY_REGISTRY_TOKEN", "TRIVY_INSECURE"),
 }
 """Variables of Trivy's that say how databases are fetched; none of the others reaches it."""
+_LARGEST = 128 * 1024**2
+"""Bytes of a report, which is read into memory: an image may hold any number of things to find."""
 _FORMATS: dict[Form, str] = {"sarif": "sarif", "cyclonedx": "cyclonedx", "spdx": "spdx-json"}
 
 
@@ -163,10 +167,12 @@ class Trivy:
             try:
                 while process.poll() is None:
                     ctx.sleep(0.1)
+                    _check_size(output, errors)
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
+            _check_size(output, errors)
             output.seek(0)
             errors.seek(0)
             if process.returncode != 0:
@@ -198,6 +204,12 @@ def _version(program: str, _changed: int) -> str:
         [program, "--version"], capture_output=True, text=True, timeout=30, check=False
     ).stdout
     return said.partition("Version:")[2].split("\n")[0].strip() or "unknown"
+
+
+def _check_size(*files: IO[bytes]) -> None:
+    size = sum(os.fstat(file.fileno()).st_size for file in files)
+    if size > _LARGEST:
+        raise ScanFailed(f"it has found more than a report of {show_size(_LARGEST)} can hold")
 
 
 def _environment(ctx: JobContext) -> dict[str, str]:

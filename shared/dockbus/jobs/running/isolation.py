@@ -107,9 +107,9 @@ def _sysctl(name: str) -> str:
 class Isolation(SpecModel):
     """How far the container is kept apart from the machine."""
 
-    cap_add: list[Capability] = []
+    cap_add: list[Capability] = Field(default=[], max_length=64)
     """Capabilities it gets."""
-    cap_drop: list[Capability] = ["ALL"]
+    cap_drop: list[Capability] = Field(default=["ALL"], max_length=64)
     """Capabilities it loses, before those of `cap_add` are given."""
     privileged: bool = False
     """All capabilities, all devices, no confinement: root on the machine."""

@@ -117,10 +117,11 @@ def check_mounts(mounts: list[Mount]) -> list[Mount]:
     Raises:
         ValueError: two are.
     """
-    targets = [mount.target for mount in mounts]
-    for target in targets:
-        if targets.count(target) > 1:
-            raise ValueError(f"there are two mounts at {target}")
+    seen: set[str] = set()
+    for mount in mounts:
+        if mount.target in seen:
+            raise ValueError(f"there are two mounts at {mount.target}")
+        seen.add(mount.target)
     return mounts
 
 

@@ -12,4 +12,8 @@ while i <= #ARGV do
   redis.call('XADD', log_key(id), 'MAXLEN', '~', ARGV[5], '*', unpack(ARGV, i + 1, i + count))
   i = i + 1 + count
 end
+-- Lines may be long: the older half goes as often as all of them take more than this.
+if (redis.call('MEMORY', 'USAGE', log_key(id)) or 0) > 64 * 1024 * 1024 then
+  redis.call('XTRIM', log_key(id), 'MAXLEN', math.floor(redis.call('XLEN', log_key(id)) / 2))
+end
 return 1
