@@ -11,12 +11,11 @@ from dockbus.engine import Container, Image, NetworkView, VolumeView, has_labels
 from dockbus.jobs import LABEL_BUS, LABEL_JOB, LABEL_KEEP, LABEL_MANAGED, Cleanup
 from dockbus.jobs.cleanup import Reason
 from dockbus.units import show_span
+from dockbus_workers.building import PROVISIONAL
 from dockbus_workers.cleaning.needs import Needs, whole
 
 FOREIGN = 24 * 3600.0
 """Seconds for which a container of another bus is left alone: whether its job has ended is not known here."""
-PROVISIONAL = "dockbus-building:"
-"""What an image is called until its build job is done with it, followed by the job's ID, where it needs a name."""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from dockbus.jobs.build import RegistryCache, Repository, Upload
 from dockbus.jobs.building.findings import ImageReport, LintFinding
 from dockbus.references import Reference, check_name
 from dockbus.units import show_size
+from dockbus_workers.building import PROVISIONAL, buildkit, classic, lint, report
 from dockbus_workers.building import abilities as capabilities
-from dockbus_workers.building import buildkit, classic, lint, report
 from dockbus_workers.building.archives import Limits, unpack
 from dockbus_workers.building.dockerfile import Instruction, base_images, parse, unused_args
 from dockbus_workers.building.folders import check_files, under_root
@@ -63,7 +63,7 @@ def build(spec: Build, ctx: JobContext) -> BuildResult:
             ignore=ignore,
             scratch=scratch,
             labels={**spec.labels, LABEL_MANAGED: "true"},
-            name=f"dockbus-building:{ctx.job}" if able.nameless_is_lost else "",
+            name=f"{PROVISIONAL}{ctx.job}" if able.nameless_is_lost else "",
             secrets={name: ctx.secret(secret) for name, secret in spec.secrets.items()},
             logins=_logins(spec, instructions, ctx),
         )
