@@ -170,8 +170,8 @@ def _type(field: dict[str, Any]) -> str:  # noqa: PLR0911  one for each form a s
         case "array":
             return f"list of {_type(field.get('items', {}))}"
         case "object":
-            inner = field.get("additionalProperties")
-            return f"map to {_type(inner)}" if isinstance(inner, dict) else "object"
+            inner: Any = field.get("additionalProperties")
+            return f"map to {_type(inner)}" if inner and inner is not True else "object"
         case "null":
             return "none"
         case other:

@@ -1,5 +1,8 @@
 """Files for jobs, and files that jobs have left, over HTTP and on the command line."""
 
+# redis-py's own annotations are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Generator

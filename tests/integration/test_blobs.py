@@ -1,5 +1,8 @@
 """Blobs on a real Redis: whole or not at all, under their own digest, for as long as they are wanted."""
 
+# redis-py's own annotations are partial.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import hashlib

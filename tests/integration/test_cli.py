@@ -60,52 +60,52 @@ def test_a_job_can_be_sent_looked_at_and_canceled(dockbus: CommandLine) -> None:
     assert dockbus.ok("events", "--type", "*.queued").count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("words", "spec"),
-    [
-        (
-            "run -m 512m --cpus 1.5 -w /tmp -u 1:1 --network none -l a=1 --pull never --keep busybox",
-            {
-                "memory": 512 * 1024**2,
-                "cpus": 1.5,
-                "working_dir": "/tmp",  # noqa: S108
-                "user": "1:1",
-                "networks": [{"name": "none", "aliases": [], "ipv4": None}],
-                "labels": {"a": "1"},
-                "pull": "never",
-                "remove": False,
-                "command": None,
-            },
-        ),
-        ("pull busybox --platform linux/arm64", {"image": "busybox", "platform": "linux/arm64"}),
-        (
-            "build ctx -t app:1 -t app:2 -f D --build-arg V=1 --target t --no-cache",
-            {
-                "context": str(Path.cwd() / "ctx"),
-                "tags": ["app:1", "app:2"],
-                "dockerfile": "D",
-                "args": {"V": "1"},
-                "target": "t",
-                "no_cache": True,
-            },
-        ),
-        (
-            "scan busybox --ignore-unfixed --fail-on high",
-            {"ignore_unfixed": True, "fail_on": "HIGH"},
-        ),
-        ("cleanup", {"containers": True, "images": "no", "older_than": 0.0, "dry_run": False}),
-        (
-            "cleanup --no-containers --images --label a --label b=1 --older-than 7d --dry-run",
-            {
-                "containers": False,
-                "images": "dangling",
-                "labels": {"a": "", "b": "1"},
-                "older_than": 604800.0,
-                "dry_run": True,
-            },
-        ),
-    ],
-)
+SPECS: list[tuple[str, dict[str, Any]]] = [
+    (
+        "run -m 512m --cpus 1.5 -w /tmp -u 1:1 --network none -l a=1 --pull never --keep busybox",
+        {
+            "memory": 512 * 1024**2,
+            "cpus": 1.5,
+            "working_dir": "/tmp",  # noqa: S108
+            "user": "1:1",
+            "networks": [{"name": "none", "aliases": [], "ipv4": None}],
+            "labels": {"a": "1"},
+            "pull": "never",
+            "remove": False,
+            "command": None,
+        },
+    ),
+    ("pull busybox --platform linux/arm64", {"image": "busybox", "platform": "linux/arm64"}),
+    (
+        "build ctx -t app:1 -t app:2 -f D --build-arg V=1 --target t --no-cache",
+        {
+            "context": str(Path.cwd() / "ctx"),
+            "tags": ["app:1", "app:2"],
+            "dockerfile": "D",
+            "args": {"V": "1"},
+            "target": "t",
+            "no_cache": True,
+        },
+    ),
+    (
+        "scan busybox --ignore-unfixed --fail-on high",
+        {"ignore_unfixed": True, "fail_on": "HIGH"},
+    ),
+    ("cleanup", {"containers": True, "images": "no", "older_than": 0.0, "dry_run": False}),
+    (
+        "cleanup --no-containers --images --label a --label b=1 --older-than 7d --dry-run",
+        {
+            "containers": False,
+            "images": "dangling",
+            "labels": {"a": "", "b": "1"},
+            "older_than": 604800.0,
+            "dry_run": True,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "spec"), SPECS)
 def test_options_become_the_spec(dockbus: CommandLine, words: str, spec: dict[str, Any]) -> None:
     job = json.loads(dockbus.ok(*words.split(), "--detach", "--json"))
     assert job["kind"] == words.split(maxsplit=1)[0]
