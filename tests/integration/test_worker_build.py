@@ -140,7 +140,7 @@ def test_a_cancel_ends_the_step_and_leaves_nothing(
     with pytest.raises(JobCanceled):
         job.wait(timeout=60)
     wait_for(lambda: not _processes(f"sleep {seconds}"), 20, "the step to be gone")
-    assert not _processes("docker-buildx build")
+    assert not _processes(str(folder))
     assert list(temporary.iterdir()) == []
     left = wait_for(
         lambda: [{container.id for container in engine.containers.all()} - containers], 10

@@ -11,7 +11,7 @@ import pytest
 
 from dockbus import Bus, JobState
 from dockbus.engine import Engine
-from dockbus.jobs import LABEL_JOB
+from dockbus.jobs import LABEL_BUS
 from processes import Program
 from runs import failure, no_container, output, result, service
 from waiting import wait_for
@@ -21,11 +21,11 @@ QUICK = {"interval": "100ms", "timeout": "1s", "retries": 2}
 
 
 @pytest.fixture(autouse=True)
-def worker(start: Start, base_image: str, engine: Engine) -> Generator[Program]:
+def worker(start: Start, base_image: str, bus: Bus, engine: Engine) -> Generator[Program]:
     program = start("worker", "run")
     program.wait_until_said("taking jobs")
     yield program
-    for left in engine.containers.all(labels={LABEL_JOB: "", "dockbus.test": "1"}):
+    for left in engine.containers.all(labels={LABEL_BUS: bus.job_store.name()}):
         engine.containers.remove(left.id, force=True)
 
 
