@@ -217,19 +217,19 @@ class Bus:
         """The log of a job."""
         return JobLog(self.redis, job_id)
 
-    def upload(self, source: bytes | Path | Iterable[bytes]) -> Blob:
+    def upload(self, source: bytes | str | Path | Iterable[bytes]) -> Blob:
         """Put bytes on the bus that a job is to use, such as the tar of a build context. They stay as long as an order holds.
 
         Args:
-            source: the bytes, a file that holds them, or pieces of them.
+            source: the bytes, the path of a file that holds them, or pieces of them.
 
         Raises:
             BlobTooLarge: they are too many.
             RedisUnavailable: Redis does not answer.
         """
         ttl = self.settings.bus.job_ttl
-        if isinstance(source, Path):
-            with source.open("rb") as file:
+        if isinstance(source, str | Path):
+            with Path(source).open("rb") as file:
                 return self.blobs.put(iter(lambda: file.read(PIECE), b""), ttl=ttl)
         return self.blobs.put([source] if isinstance(source, bytes) else source, ttl=ttl)
 

@@ -56,7 +56,7 @@ def test_the_orders_of_run_jobs(
     start("worker", "run", settings=with_secret)
     port = free_port()
     orders = tmp_path / "orders.jsonl"
-    text = (EXAMPLES / "run" / "orders.jsonl").read_text().replace("8080:", f"{port}:")
+    text = (EXAMPLES / "run" / "orders.jsonl").read_text().replace("8090:", f"{port}:")
     orders.write_text(re.sub(r'"(busybox|shop/migrate:7)"', f'"{base_image}"', text))
 
     dockbus = CommandLine()

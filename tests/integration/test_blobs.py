@@ -83,6 +83,7 @@ def test_a_file_is_uploaded_for_as_long_as_an_order_holds(
     (tmp_path / "context.tar").write_bytes(b"tar" * PIECE)
 
     blob = engineless_bus.upload(tmp_path / "context.tar")
+    assert blob == engineless_bus.upload(str(tmp_path / "context.tar"))
 
     assert blob == engineless_bus.upload(b"tar" * PIECE)
     assert redis.ttl(f"dockbus:blob:{blob.digest}") > engineless_bus.settings.bus.job_ttl - 60
