@@ -125,15 +125,15 @@ def kind(name: Kind) -> str:
     for title, model in (("Spec", info.spec), ("Result", info.result)):
         schema = model.model_json_schema(mode="validation" if title == "Spec" else "serialization")
         parts: dict[str, Any] = schema.get("$defs", {})
-        page += f"\n## {title}\n{_fields(schema)}"
+        page += f"\n## {title}\n{_fields(schema, parts)}"
         for part, described in parts.items():
             if part not in shown and "properties" in described:
-                page += f"\n### {part}\n{_fields(described)}"
+                page += f"\n### {part}\n{_fields(described, parts)}"
         shown |= set(parts)
     return page
 
 
-def _fields(schema: dict[str, Any]) -> str:
+def _fields(schema: dict[str, Any], parts: dict[str, Any]) -> str:
     """What a model is for, and a table of its fields."""
     required = schema.get("required", [])
     rows = ""
@@ -142,7 +142,7 @@ def _fields(schema: dict[str, Any]) -> str:
             continue
         default = "required" if name in required else _default(field)
         meaning = " ".join(field.get("description", "").split())
-        rows += f"| `{name}` | {_type(field)} | {default} | {meaning} |\n"
+        rows += f"| `{name}` | {_type(field, parts)} | {default} | {meaning} |\n"
     about = " ".join(schema.get("description", "").split())
     return f"\n{about}\n\n| field | type | default | meaning |\n| --- | --- | --- | --- |\n{rows}"
 
@@ -152,26 +152,26 @@ def _default(field: dict[str, Any]) -> str:
     return "" if value in (None, "", [], {}) else f"`{json.dumps(value)}`"
 
 
-def _type(field: dict[str, Any]) -> str:  # noqa: PLR0911  one for each form a schema has
-    """A JSON schema in a few words."""
+def _type(field: dict[str, Any], parts: dict[str, Any]) -> str:  # noqa: PLR0911  one for each form a schema has
+    """A JSON schema in a few words; `parts` are those that it may refer to."""
     if "$ref" in field:
         name = field["$ref"].rpartition("/")[2]
-        if name == "JsonValue":
-            return "any"
-        return f"[{name}](#{name.lower()})"
+        if "properties" in parts[name]:
+            return f"[{name}](#{name.lower()})"
+        return _type(parts[name], parts)
     for several in ("anyOf", "oneOf"):
         if several in field:
-            return " or ".join(dict.fromkeys(_type(one) for one in field[several]))
+            return " or ".join(dict.fromkeys(_type(one, parts) for one in field[several]))
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "const" in field:
         return f"`{field['const']}`"
     match field.get("type"):
         case "array":
-            return f"list of {_type(field.get('items', {}))}"
+            return f"list of {_type(field.get('items', {}), parts)}"
         case "object":
             inner: Any = field.get("additionalProperties")
-            return f"map to {_type(inner)}" if inner and inner is not True else "object"
+            return f"map to {_type(inner, parts)}" if inner and inner is not True else "object"
         case "null":
             return "none"
         case other:
