@@ -130,7 +130,8 @@ def test_when_the_first_fails_the_others_try_themselves(
 
     assert len(ended) == N
     assert sorted(job.refresh().attempts for job in jobs) == [1] * (N - 1) + [2]
-    assert [result.pulled for result in ended].count(True) == 1
+    # One of the others; and the first, which is queued anew, pulls again if it comes after that one.
+    assert [result.pulled for result in ended].count(True) in (1, 2)
 
 
 def test_when_the_worker_of_the_first_is_killed_the_others_go_on(
