@@ -19,7 +19,7 @@ import redis.exceptions
 from dockbus.artefacts import Artefact
 from dockbus.bus import Bus
 from dockbus.engine import Engine, Stream
-from dockbus.errors import DockbusError, JobCanceled, JobTimeout, RedisUnavailable, WorkerLost
+from dockbus.errors import JobCanceled, JobTimeout, RedisUnavailable, WorkerLost
 from dockbus.joblog import LogLine, Progress
 from dockbus.joblog import Stream as LogStream
 from dockbus.orders import Order
@@ -164,11 +164,11 @@ class JobContext:
                 self._attempts.release(self._attempt, key)
 
     @contextmanager
-    def try_permit(self, name: str, limit: int = 1) -> Generator[bool]:
-        """The same without waiting: whether there was one."""
+    def try_permit(self, name: str) -> Generator[bool]:
+        """Hold the one permit of a name for the block, if it is free; whether it was."""
         key = self._permit_key(name)
         with self.attached():
-            held = self._attempts.permit(self._attempt, key, limit) is None
+            held = self._attempts.permit(self._attempt, key, 1) is None
         try:
             yield held
         finally:
@@ -227,14 +227,7 @@ class JobContext:
             blob = self.blobs.put([data] if isinstance(data, bytes) else data, ttl=kept)
         return Artefact(name=name, media_type=media_type, digest=blob.digest, size=blob.size)
 
-    # -- what there is ---------------------------------------------------------------------
-
-    def job_is_active(self, job: str | None) -> bool:
-        """Whether that is the ID of a job of this bus that has not ended."""
-        try:
-            return bool(job) and not self._bus.job(str(job)).state.ended
-        except DockbusError:
-            return False
+    # -- the job's work -------------------------------------------------------------------
 
     @property
     def bus_name(self) -> str:
