@@ -39,6 +39,10 @@ def test_the_command_judges_a_job(tmp_path: Path) -> None:
     assert "engine-socket" in {broken["rule"] for broken in document["violations"]}
     assert "allowed at level privileged" in dockbus.ok("policy", "--job", str(job))
 
+    job.write_text(f'{{"spec": {job.read_text()}, "key": "k"}}')
+
+    assert dockbus("policy", str(EXAMPLES / "baseline.yaml"), "--job", str(job)).returncode == 2
+
 
 def test_the_command_says_what_is_wrong_with_a_file(tmp_path: Path) -> None:
     file = tmp_path / "p.yaml"

@@ -51,14 +51,19 @@ PATTERNS: list[tuple[str, list[str], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize("few", [2, -1], ids=["expressions", "patiently"])
-@pytest.mark.parametrize(("patterns", "out", "kept"), PATTERNS)
+@pytest.mark.parametrize(
+    ("patterns", "out", "kept", "few"),
+    [
+        pytest.param(*case, few, id=f"{case[0]!r}-{how}")
+        for case in PATTERNS
+        for few, how in ((2, "expressions"), (-1, "patiently"))
+        if few > 0 or "z-a" not in case[0]  # a range that is none has no second reading
+    ],
+)
 def test_a_pattern_leaves_out_what_docker_would(
     patterns: str, out: list[str], kept: list[str], few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dockerignore, "_FEW", few)
-    if few < 0 and "z-a" in patterns:
-        pytest.skip("no such range")
     ignore = DockerIgnore(patterns.splitlines())
 
     assert [path for path in [*out, *kept] if ignore.leaves_out(path)] == out

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic_core import from_json, to_json
 from rich.text import Text
 
 from dockbus.cli import output, terminal
@@ -25,7 +26,7 @@ def policy(
         typer.FileBinaryRead | None,
         typer.Option(
             metavar="FILE",
-            help="Say what it makes of the spec in this JSON file; `-` is standard input.",
+            help="Say what it makes of the spec, or of the order, in this JSON file; `-` is standard input.",
         ),
     ] = None,
     as_json: Json = False,
@@ -33,7 +34,7 @@ def policy(
     """Check a policy file and list the rules in force, or judge one job; exits with 2 if it is refused."""
     found = _load(file)
     if job:
-        _judge(parse_spec(job.read()), found, as_json=as_json)
+        _judge(_spec(job.read()), found, as_json=as_json)
         return
     rules = [rule for rule in RULES.values() if found.holds(rule)]
     if as_json:
@@ -53,6 +54,17 @@ def _load(file: Path | None) -> Policy:
         raise MissingExtra("workers", missing.name or "") from None
     settings = Settings.from_env().policy
     return policy_of(settings.model_copy(update={"path": str(file)}) if file else settings)
+
+
+def _spec(text: bytes) -> Spec:
+    """The spec in this JSON: the object itself, or what an order has as its `spec`."""
+    try:
+        found = from_json(text)
+    except ValueError:
+        return parse_spec(text)  # which says what is wrong
+    return parse_spec(
+        to_json(found["spec"]) if isinstance(found, dict) and "spec" in found else text
+    )
 
 
 def _judge(spec: Spec, found: Policy, *, as_json: bool) -> None:
