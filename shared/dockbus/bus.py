@@ -40,6 +40,7 @@ from dockbus.queue import Jobs
 from dockbus.records import JobRecord, JobState, QueueRecord
 from dockbus.retries import RetryPolicy
 from dockbus.settings import Settings
+from dockbus.snapshot import Snapshot
 
 
 class Bus:
@@ -51,6 +52,7 @@ class Bus:
         self.job_store = Jobs(self.redis, settings.bus_keys(), settings.bus)
         self.event_stream = EventStream(self.redis, keep=settings.bus.events)
         self.blobs = Blobs(self.redis, limit=settings.bus.blob_size)
+        self.snapshot = Snapshot(self.redis)
 
     @classmethod
     def connect(cls, settings: Settings | None = None) -> Self:

@@ -6,7 +6,7 @@ Each `parse` takes a decoded answer of the Engine API and reads only fields that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
@@ -151,6 +151,10 @@ class Container:
     """`healthy`, `unhealthy` or `starting`; empty where nothing probes it."""
     probe: str = ""
     """What the last probe said."""
+    restart_count: int = 0
+    """How often the Engine itself has started it anew."""
+    addresses: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Its address on each of its networks, while it runs."""
     ports: tuple[Published, ...] = ()
     """Only while it runs."""
     networks: frozenset[str] = frozenset()
@@ -186,6 +190,8 @@ class Container:
             size_rw=raw.get("SizeRw") or 0,
             health=health.get("Status", "").replace("none", ""),
             probe=str(probes[-1].get("Output", "")) if probes else "",
+            restart_count=raw.get("RestartCount", 0),
+            addresses=_addresses(raw.get("NetworkSettings") or {}),
             ports=_ports(raw.get("NetworkSettings") or {}),
             networks=_networks(raw),
             volumes=_volumes(raw),
@@ -201,6 +207,7 @@ class Container:
             image_id=raw["ImageID"],
             state=raw["State"],
             labels=raw.get("Labels") or {},
+            health=_listed_health(raw.get("Status", "")),
             created=datetime.fromtimestamp(raw["Created"], UTC),
             size_rw=raw.get("SizeRw") or 0,
             networks=_networks(raw),
@@ -215,6 +222,19 @@ def _networks(raw: Raw) -> frozenset[str]:
 
 def _volumes(raw: Raw) -> frozenset[str]:
     return frozenset(mount["Name"] for mount in raw.get("Mounts") or () if mount.get("Name"))
+
+
+def _addresses(settings: Raw) -> Mapping[str, str]:
+    networks: Mapping[str, Raw] = settings.get("Networks") or {}
+    pairs = {name: str(raw.get("IPAddress") or "") for name, raw in networks.items()}
+    return {name: address for name, address in pairs.items() if address}
+
+
+def _listed_health(status: str) -> str:
+    """The health in a text such as `Up 5 minutes (health: starting)`, the only place where a list has it."""
+    return next(
+        (word for word in ("unhealthy", "healthy", "starting") if status.endswith(f"{word})")), ""
+    )
 
 
 def _ports(settings: Raw) -> tuple[Published, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -51,7 +52,6 @@ def build(spec: Build, ctx: JobContext) -> BuildResult:
         text, ignore = check_files(context, spec.dockerfile)
         instructions = parse(text)
         size = contexts.measure(context, ignore, ctx.check)
-        findings = _findings(spec, text, instructions, context, ctx)
         able = capabilities.find(ctx, buildkit.environment(ctx, scratch))
         capabilities.demand(spec, instructions, able, ctx.settings.build.cache_dir)
         warnings = list(warnings_of(spec, instructions, size))
@@ -67,7 +67,8 @@ def build(spec: Build, ctx: JobContext) -> BuildResult:
             secrets={name: ctx.secret(secret) for name, secret in spec.secrets.items()},
             logins=_logins(spec, instructions, ctx),
         )
-        with _permits(spec, ctx), _without(plan.name, ctx):
+        linting = _findings(spec, text, instructions, context, ctx)
+        with linting as findings, _permits(spec, ctx), _without(plan.name, ctx):
             begun = time.monotonic()
             made = _made(plan, able, ctx)
             took = time.monotonic() - begun
@@ -124,20 +125,31 @@ def warnings_of(spec: Build, instructions: Sequence[Instruction], size: int) -> 
         yield f"the context has {show_size(size)}; a .dockerignore may leave out what is not needed"
 
 
+@contextmanager
 def _findings(
     spec: Build, text: str, instructions: Sequence[Instruction], context: Path, ctx: JobContext
-) -> list[LintFinding]:
+) -> Generator[list[LintFinding]]:
     """What is to be said of the Dockerfile, where the job wants that.
+
+    It is looked for beside the block, and there and logged when that ends; before it, where the job may fail of it.
 
     Raises:
         LintFailed: it is too bad for the job.
     """
-    findings = lint.look_at(text, instructions, context) if spec.lint != "off" else []
-    for finding in findings:
-        ctx.log(f"{spec.dockerfile}, {lint.show(finding)}")
-    if spec.lint == "error":
-        lint.demand(findings)
-    return findings
+    findings: list[LintFinding] = []
+    if spec.lint == "off":
+        yield findings
+        return
+    with ThreadPoolExecutor(1, "lint") as beside:
+        looking = beside.submit(lint.look_at, text, instructions, context)
+        try:
+            if spec.lint == "error":
+                lint.demand(looking.result())
+            yield findings
+        finally:
+            findings += looking.result()
+            for finding in findings:
+                ctx.log(f"{spec.dockerfile}, {lint.show(finding)}")
 
 
 def _made(plan: Plan, able: capabilities.Abilities, ctx: JobContext) -> Built:

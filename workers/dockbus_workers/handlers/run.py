@@ -11,7 +11,7 @@ from dockbus.errors import DockbusError
 from dockbus.jobs import Run, RunResult
 from dockbus.jobs.run import PublishedPort, Usage
 from dockbus_workers.context import Detached, JobContext
-from dockbus_workers.running.container import clear, make_or_adopt, start, stop_own
+from dockbus_workers.running.container import Own, clear, make_or_adopt, start, stop_own
 from dockbus_workers.running.files import collect
 from dockbus_workers.running.follow import follow
 from dockbus_workers.running.service import await_up
@@ -52,21 +52,21 @@ def run(spec: Run, ctx: JobContext) -> RunResult:
 def _carry_out(spec: Run, ctx: JobContext) -> RunResult:
     # Asked for again by an attempt that adopts, so that its log hides them, too.
     secrets = {name: ctx.secret(name) for name in (*spec.env_from.values(), *spec.secrets)}
-    container, adopted = make_or_adopt(spec, secrets, ctx)
+    container = make_or_adopt(spec, secrets, ctx)
     ctx.check()
-    if spec.mode == "service":
-        return _up(container, spec, secrets, ctx)
-    return _to_its_end(container, spec, secrets, ctx, adopted=adopted)
+    carry_out = _up if spec.mode == "service" else _to_its_end
+    return carry_out(container, spec, secrets, ctx)
 
 
 def _to_its_end(
-    container: Container, spec: Run, secrets: Mapping[str, str], ctx: JobContext, *, adopted: bool
+    container: Own, spec: Run, secrets: Mapping[str, str], ctx: JobContext
 ) -> RunResult:
+    seen = ctx.last_stamps() if container.adopted else {}
     with Meter(container.id, spec, ctx.engine) as meter:
-        if container.state == "created":
+        if not container.begun:
             container = start(container, spec, secrets, ctx)
         meter.started(container.id)
-        ended = follow(container.id, ctx, seen=ctx.last_stamps() if adopted else {})
+        ended = follow(container.id, ctx, seen=seen)
     if spec.init and ended.exit_code in (126, 127):
         _check_program(ended, ctx)
     return _result(ended, spec, ctx, usage=meter.usage).model_copy(
@@ -74,8 +74,8 @@ def _to_its_end(
     )
 
 
-def _up(container: Container, spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> RunResult:
-    if container.state == "created":
+def _up(container: Own, spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> RunResult:
+    if not container.begun:
         container = start(container, spec, secrets, ctx)
     up = await_up(container.id, spec, ctx)
     return _result(up, spec, ctx).model_copy(

@@ -6,7 +6,8 @@ and adopts it, and never takes somebody else's for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 from dockbus.engine import (
     Container,
@@ -30,13 +31,26 @@ TRIES = 3
 """How often an image that vanishes, or changes, between the look at it and its use is looked for."""
 
 
+@dataclass(frozen=True)
+class Own:
+    """A job's own container, when it had just been made or found."""
+
+    id: str
+    networks: Collection[str]
+    """Names of those that it was on."""
+    adopted: bool = False
+    """An earlier attempt had made it."""
+    begun: bool = False
+    """It had been started before."""
+
+
 def name_of(spec: Run, ctx: JobContext) -> str:
     """The name of a job's container."""
     return spec.name or f"dockbus-{ctx.job}"
 
 
-def make_or_adopt(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> tuple[Container, bool]:
-    """This job's container, and whether an earlier attempt had made it.
+def make_or_adopt(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> Own:
+    """This job's container.
 
     Args:
         spec: the job's.
@@ -47,18 +61,16 @@ def make_or_adopt(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> tup
         EngineConflict: its name is taken by a container that is not this job's.
         DockbusError: whatever keeps the image from being there.
     """
-    if there := ctx.engine.containers.find(name_of(spec, ctx)):
-        adopted = _adopt(there, ctx)
-        if spec.require_scan and adopted.state == "created":
-            require_scan(ctx, adopted.image_id, spec.require_scan)
-        return adopted, True
+    may_be_there = spec.name or not ctx.is_first
+    if may_be_there and (there := ctx.engine.containers.find(name_of(spec, ctx))):
+        if spec.require_scan and there.state == "created":
+            require_scan(ctx, there.image_id, spec.require_scan)
+        return _adopt(there, ctx)
     ctx.check()
     return _make(spec, secrets, ctx)
 
 
-def start(
-    container: Container, spec: Run, secrets: Mapping[str, str], ctx: JobContext
-) -> Container:
+def start(container: Own, spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> Own:
     """Start a container that never was; returns it, or the one that had to be made in its place.
 
     Raises:
@@ -68,7 +80,7 @@ def start(
     for attempt in range(2):
         try:
             _join(container, spec, ctx)
-            put_files(container, spec, ctx)
+            put_files(container.id, spec, ctx)
             with filled(spec, secrets, ctx):
                 ctx.hold()
                 ctx.engine.containers.start(container.id)
@@ -78,7 +90,7 @@ def start(
             ctx.log(f"container {container.id[:12]} {why}; made anew")
             ctx.engine.networks.forget()
             ctx.engine.containers.remove(container.id)
-            container, _ = make_or_adopt(spec, secrets, ctx)
+            container = make_or_adopt(spec, secrets, ctx)
         else:
             break
     return container
@@ -106,7 +118,7 @@ def clear(ctx: JobContext) -> None:
     forget(ctx.job, ctx.engine)
 
 
-def _make(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> tuple[Container, bool]:
+def _make(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> Own:
     wanted = _described(spec, secrets, ctx)
     for left in reversed(range(TRIES)):
         image = ensure_image(spec.image, spec.pull, spec.platform, spec.credentials, ctx)
@@ -116,20 +128,18 @@ def _make(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> tuple[Conta
         ctx.hold(here=True)
         prepare(spec, secrets, ctx)
         try:
-            made = ctx.engine.containers.get(ctx.engine.containers.create(wanted))
+            made = ctx.engine.containers.create(wanted)
         except EngineConflict:  # made between the look and the call
-            return _adopt(ctx.engine.containers.get(name_of(spec, ctx)), ctx), True
+            return _adopt(ctx.engine.containers.get(name_of(spec, ctx)), ctx)
         except ImageNotFound:  # removed between the look and the call
             if not left:
                 raise
             continue
         if spec.require_scan or _is_of(made, image, spec, ctx):
-            break
+            return Own(made, (spec.networks[0].name,))
         ctx.log(f"{spec.image} has become another image meanwhile")
-        ctx.engine.containers.remove(made.id)
-    else:
-        raise EngineConflict(f"{spec.image} becomes another image again and again")
-    return made, False
+        ctx.engine.containers.remove(made)
+    raise EngineConflict(f"{spec.image} becomes another image again and again")
 
 
 def _described(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> ContainerSpec:
@@ -159,9 +169,15 @@ def _fate(spec: Run) -> str:
     return "false" if spec.remove else "never"
 
 
-def _is_of(container: Container, image: Image, spec: Run, ctx: JobContext) -> bool:
-    """Whether the container was made from this image. Some Engines name a container's image by another digest."""
-    if container.image_id == image.id:
+def _is_of(container: str, image: Image, spec: Run, ctx: JobContext) -> bool:
+    """Whether the container was made from this image, where the job does not take any that has the name.
+
+    Some Engines name a container's image by another digest.
+    """
+    if (
+        spec.pull in ("if-not-present", "never")
+        or ctx.engine.containers.get(container).image_id == image.id
+    ):
         return True
     named = ctx.engine.images.find(spec.image)
     return named is not None and named.id == image.id
@@ -174,7 +190,7 @@ def _is_own(container: Container, ctx: JobContext) -> bool:
     )
 
 
-def _adopt(container: Container, ctx: JobContext) -> Container:
+def _adopt(container: Container, ctx: JobContext) -> Own:
     """The container of an earlier attempt, if it is one.
 
     Raises:
@@ -185,10 +201,10 @@ def _adopt(container: Container, ctx: JobContext) -> Container:
             f"a container named {container.name} is there and was not made by this job; remove it"
         )
     ctx.log(f"adopting container {container.id[:12]} ({container.state}) of an earlier attempt")
-    return container
+    return Own(container.id, container.networks, adopted=True, begun=container.state != "created")
 
 
-def _join(container: Container, spec: Run, ctx: JobContext) -> None:
+def _join(container: Own, spec: Run, ctx: JobContext) -> None:
     """Let it join those of its networks that it is not on: the Engine puts a new container on one only."""
     for network in spec.networks[1:]:
         if network.name not in container.networks:
@@ -197,7 +213,7 @@ def _join(container: Container, spec: Run, ctx: JobContext) -> None:
             ctx.engine.networks.connect(network.model_copy(update={"name": name}), container.id)
 
 
-def _is_lost(container: Container, error: EngineError) -> str:
+def _is_lost(container: Own, error: EngineError) -> str:
     """Why a container that was made can never be started, though another in its place could be; empty if it can."""
     # What is left of an Engine that was killed while it got the container's process ready: nothing of the
     # container has run, and nothing ever can.

@@ -21,7 +21,7 @@ _NOT_A_FILE = 0x8F280000
 """Bits of the Engine's mode word that speak of a folder, a link, a device, a pipe or a socket."""
 
 
-def put_files(container: Container, spec: Run, ctx: JobContext) -> None:
+def put_files(container: str, spec: Run, ctx: JobContext) -> None:
     """Put the files of a spec into a container that has not started; to do so again changes nothing.
 
     Raises:
@@ -46,7 +46,7 @@ def put_files(container: Container, spec: Run, ctx: JobContext) -> None:
         for path, file in spec.files.items()
     }
     try:
-        ctx.engine.containers.put(container.id, pack(contents.items()))
+        ctx.engine.containers.put(container, pack(contents.items()))
     except (EngineFault, EngineRejected) as error:
         raise FilesRefused(error.detail) from error
 

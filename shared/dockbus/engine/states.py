@@ -1,0 +1,50 @@
+"""What an Engine has answered, as the snapshot and expressions know it."""
+
+from __future__ import annotations
+
+from dockbus.engine.views import Container, Image
+from dockbus.snapshot import ContainerState, ImageState, PortState
+
+
+def state_of(container: Container, engine: str) -> ContainerState:
+    """A container of the Engine with this name, as seen by a whole look at it (`Containers.get`)."""
+    over = container.state in ("exited", "dead")
+    return ContainerState(
+        engine=engine,
+        id=container.id,
+        name=container.name,
+        image=container.image,
+        image_id=container.image_id,
+        state=container.state,
+        exit_code=container.exit_code if over else None,
+        oom_killed=container.oom_killed,
+        health=container.health,
+        restart_count=container.restart_count,
+        labels=dict(container.labels),
+        created=container.created,
+        started=container.started,
+        finished=container.finished,
+        addresses=dict(container.addresses),
+        ports=[
+            PortState(
+                container=port.container,
+                protocol=port.protocol,
+                address=port.address,
+                host=port.host,
+            )
+            for port in container.ports
+        ],
+    )
+
+
+def image_state_of(image: Image, engine: str) -> ImageState:
+    """An image of the Engine with this name."""
+    return ImageState(
+        engine=engine,
+        id=image.id,
+        tags=list(image.tags),
+        digests=list(image.digests),
+        size=image.size,
+        created=image.created,
+        labels=dict(image.labels),
+    )
