@@ -16,6 +16,7 @@ class Plug:
     def __init__(self, path: str) -> None:
         self._path = path
         self._open: set[socket.socket] = set()
+        self._flows: list[threading.Event] = []
         self._lock = threading.Lock()
         self._in = True
         self.refused = 0
@@ -34,6 +35,18 @@ class Plug:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
 
+    def freeze(self) -> None:
+        """Let the connections that there are stay open and carry nothing more; new ones are as good as ever."""
+        with self._lock:
+            for flow in self._flows:
+                flow.clear()
+
+    def thaw(self) -> None:
+        """Let those go on, with all that was held back."""
+        with self._lock:
+            for flow in self._flows:
+                flow.set()
+
     def put_back(self) -> None:
         """Let new connections through."""
         with self._lock:
@@ -48,6 +61,7 @@ class Plug:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.thaw()
         self.pull()
         self._server.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
@@ -68,9 +82,12 @@ class Plug:
                     outer.connect(self._path)
                     self.carried += 1
                     self._open |= {inner, outer}
+                    flow = threading.Event()
+                    flow.set()
+                    self._flows.append(flow)
                 done = threading.Barrier(2, action=partial(self._end, inner, outer))
                 for pair in ((inner, outer), (outer, inner)):
-                    self._threads.append(threading.Thread(target=_pump, args=(*pair, done)))
+                    self._threads.append(threading.Thread(target=_pump, args=(*pair, done, flow)))
                     self._threads[-1].start()
 
     def _end(self, *pair: socket.socket) -> None:
@@ -80,9 +97,12 @@ class Plug:
             sock.close()
 
 
-def _pump(source: socket.socket, target: socket.socket, done: threading.Barrier) -> None:
+def _pump(
+    source: socket.socket, target: socket.socket, done: threading.Barrier, flow: threading.Event
+) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
+            flow.wait()
             target.sendall(data)
     for sock in (source, target):  # so that the other direction ends too
         with contextlib.suppress(OSError):

@@ -10,7 +10,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from secrets import token_hex
 from typing import Any
 
@@ -21,13 +20,14 @@ from dockbus import Bus, Event, Settings
 from dockbus.engine import ContainerSpec, Engine
 from dockbus.jobs.running import Network
 from dockbus.settings import EngineSettings, RedisSettings
-from dockbus_producer import docker_events
-from dockbus_producer.docker_events import GAP, DockerEvents
+from dockbus.snapshot import ContainerState
+from dockbus_producer.docker_events import DockerEvents, reader
+from dockbus_producer.docker_events.observer import GAP
 from outage import Plug
 from waiting import wait_for
 
 LIFE = ["create", "start", "die", "destroy"]
-CURSOR = "dockbus:cursor:local"
+CURSOR = "dockbus:watch:local"
 
 
 @pytest.fixture
@@ -37,18 +37,25 @@ def bus(settings: Settings, redis: Redis) -> Generator[Bus]:
 
 
 @contextlib.contextmanager
-def reading(engine: Engine, bus: Bus) -> Generator[DockerEvents]:
-    """A reader in a thread, as soon as it reads; it must stop when told to."""
+def reading(engine: Engine, bus: Bus, *, leading: bool = True) -> Generator[DockerEvents]:
+    """A watch in a thread, as soon as it has looked round, where it is to lead; it must stop when told to."""
     source = DockerEvents(engine, bus)
     thread = threading.Thread(target=source.run)
     thread.start()
     try:
         wait_for(lambda: source.connected, what="the event stream")
+        wait_for(lambda: not leading or is_in_step(source, bus), what="the first look")
         yield source
     finally:
         source.stop()
         thread.join(30.0)
         assert not thread.is_alive()
+
+
+def is_in_step(source: DockerEvents, bus: Bus) -> bool:
+    """Whether it has looked at the Engine since its stream was opened."""
+    (state,) = bus.snapshot.engines() or [None]
+    return source.leads and state is not None and state.connected and state.resynced is not None
 
 
 def live(
@@ -96,10 +103,6 @@ def gaps(bus: Bus) -> list[Event]:
     return [event for event in published(bus, "local") if event.type == GAP]
 
 
-def _has_caught_up(reader: DockerEvents, other: DockerEvents) -> bool:
-    return reader.read_to == other.read_to and not reader.backlog
-
-
 def gone(bus: Bus, container: str) -> Callable[[], bool]:
     return lambda: "destroy" in actions(bus, container)
 
@@ -120,8 +123,14 @@ def test_a_containers_life(engine: Engine, base_image: str, bus: Bus) -> None:
     assert died.data["id"] == container
     assert died.data["image"] == base_image
     assert str(died.data["name"]).startswith("ev-")
-    attributes: Any = died.data["attributes"]
-    assert attributes["team"] == "blue"
+    facts = ContainerState.model_validate(died.data["container"])
+    assert facts.labels["team"] == "blue"
+    assert (facts.state, facts.exit_code, facts.image_id) == (
+        "exited",
+        3,
+        engine.images.get(base_image).id,
+    )
+    assert died.data["synthetic"] is False
 
 
 def test_who_only_looks_makes_no_event(engine: Engine, base_image: str, bus: Bus) -> None:
@@ -173,13 +182,20 @@ def test_a_new_reader_goes_on_where_the_last_one_stopped(
     assert gaps(bus) == []
 
 
-def test_two_readers_publish_each_event_once(engine: Engine, base_image: str, bus: Bus) -> None:
-    with reading(engine, bus) as one, reading(engine, bus) as two:
-        containers = [live(engine, base_image) for _ in range(3)]
-        for reader in (one, two):
-            wait_for(partial(_has_caught_up, reader, one))
-        wait_for(gone(bus, containers[-1]), what="destroy")
-    assert [actions(bus, container) for container in containers] == [LIFE] * 3
+def test_one_of_two_leads_and_the_other_takes_over_at_once(
+    engine: Engine, base_image: str, bus: Bus
+) -> None:
+    with reading(engine, bus) as one:
+        with reading(engine, bus, leading=False) as two:
+            containers = [live(engine, base_image) for _ in range(3)]
+            wait_for(gone(bus, containers[-1]), what="destroy")
+            assert (one.leads, two.leads) == (True, False)
+            one.stop()
+            containers.append(live(engine, base_image))
+            wait_for(lambda: two.leads, what="the other to lead")
+            containers.append(live(engine, base_image))
+            wait_for(gone(bus, containers[-1]), what="destroy")
+    assert [actions(bus, container) for container in containers] == [LIFE] * 5
     assert gaps(bus) == []
 
 
@@ -202,7 +218,7 @@ def test_an_engine_that_goes_away_and_comes_back(
             wait_for(gone(bus, third), what="what happened afterwards")
     assert [actions(bus, container) for container in (first, second, third)] == [LIFE] * 3
     assert gaps(bus) == []
-    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING", "INFO"]
     assert "Engine local is back" in caplog.messages
 
 
@@ -233,7 +249,7 @@ def test_a_backlog_that_overflows_is_a_gap(
     redis_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(docker_events, "BACKLOG", 4)
+    monkeypatch.setattr(reader, "BACKLOG", 4)
     with Plug(redis_url.removeprefix("unix://")) as plug:
         url = RedisSettings(url=f"redis://127.0.0.1:{plug.port}/0")
         with (
@@ -243,7 +259,7 @@ def test_a_backlog_that_overflows_is_a_gap(
             plug.pull()
             for _ in range(3):
                 live(engine, base_image)
-            wait_for(lambda: source.dropped, what="the overflow")
+            wait_for(lambda: source.reader and source.reader.dropped, what="the overflow")
             plug.put_back()
             gap = wait_for(lambda: gaps(bus), what="a gap")[0]
             wait_for(gone(bus, live(engine, base_image)), what="what happens from then on")
@@ -304,7 +320,9 @@ def test_the_cursor_moves_with_the_noise_too(
         container = engine.containers.create(spec)
         engine.containers.start(container)
         wait_for(lambda: "start" in actions(bus, container), what="start")
-        wait_for(lambda: cursor() == source.read_to.time_nano, what="the cursor to be kept")
+        heard = source.reader
+        assert heard
+        wait_for(lambda: cursor() == heard.read_to.time_nano, what="the cursor to be kept")
         before = cursor()
         engine.api.exec_start(engine.api.exec_create(container, ["true"]))
         wait_for(lambda: cursor() > before, what="the cursor to move")

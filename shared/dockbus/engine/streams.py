@@ -11,6 +11,7 @@ import contextlib
 import json
 import socket
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
@@ -34,8 +35,11 @@ class Stream(Generic[T]):
         self._response = response
         self._read = read
         self._closed = False
+        self._thread: int | None = None
+        """The one that iterates."""
 
     def __iter__(self) -> Iterator[T]:
+        self._thread = threading.get_ident()
         try:
             with translated():
                 yield from self._read(self._response)
@@ -49,15 +53,15 @@ class Stream(Generic[T]):
 
     def close(self) -> None:
         """End the stream; a thread that waits for its next item stops at once."""
-        if self._closed:
-            return
-        self._closed = True
-        with contextlib.suppress(OSError, AttributeError):
-            sock = _socket(self._response)
-            sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-        with contextlib.suppress(Exception):
-            self._response.close()
+        if not self._closed:
+            self._closed = True
+            with contextlib.suppress(OSError, AttributeError):
+                _socket(self._response).shutdown(socket.SHUT_RDWR)
+        # Where another thread iterates, it is woken by that and lets go itself: were both to do so, one might close a
+        # connection that the other has given back and that somebody uses already.
+        if self._thread in (None, threading.get_ident()):
+            with contextlib.suppress(Exception):
+                self._response.close()
 
 
 def _socket(response: requests.Response) -> socket.socket:
@@ -95,8 +99,36 @@ def read_log(response: requests.Response) -> Iterator[LogChunk]:
 
     A line longer than `LONGEST_LINE` comes in pieces with the same timestamp.
     """
-    data = b""
     begun: dict[int, bytes] = {}
+    for channel, part in _frames(response):
+        # The Engine sends a line over 16 kB in parts, and gives its timestamp anew with each.
+        line = begun.pop(channel) + part.partition(b" ")[2] if channel in begun else part
+        if line.endswith(b"\n") or len(line) > LONGEST_LINE:
+            yield _line(channel, line)
+        else:
+            begun[channel] = line
+    yield from (_line(channel, line) for channel, line in begun.items())
+
+
+def read_output(response: requests.Response) -> Iterator[LogChunk]:
+    """The lines of a command without a terminal, stdout and stderr told apart; they have no timestamps.
+
+    A line longer than `LONGEST_LINE` comes in pieces.
+    """
+    begun: dict[int, bytes] = {}
+    for channel, part in _frames(response):
+        *lines, rest = (begun.pop(channel, b"") + part).split(b"\n")
+        yield from (_line(channel, b" " + line) for line in lines)
+        if len(rest) > LONGEST_LINE:
+            yield _line(channel, b" " + rest)
+        elif rest:
+            begun[channel] = rest
+    yield from (_line(channel, b" " + line) for channel, line in begun.items())
+
+
+def _frames(response: requests.Response) -> Iterator[tuple[int, bytes]]:
+    """The pieces of multiplexed output, each with its channel: 1 for stdout, 2 for stderr."""
+    data = b""
     for chunk in _chunks(response):
         data += chunk
         while len(data) >= _HEADER.size:
@@ -104,13 +136,7 @@ def read_log(response: requests.Response) -> Iterator[LogChunk]:
             if len(data) < _HEADER.size + size:
                 break
             part, data = data[_HEADER.size : _HEADER.size + size], data[_HEADER.size + size :]
-            # The Engine sends a line over 16 kB in parts, and gives its timestamp anew with each.
-            line = begun.pop(channel) + part.partition(b" ")[2] if channel in begun else part
-            if line.endswith(b"\n") or len(line) > LONGEST_LINE:
-                yield _line(channel, line)
-            else:
-                begun[channel] = line
-    yield from (_line(channel, line) for channel, line in begun.items())
+            yield channel, part
 
 
 def read_bytes(response: requests.Response) -> Iterator[bytes]:
@@ -121,7 +147,10 @@ def read_bytes(response: requests.Response) -> Iterator[bytes]:
 def _chunks(response: requests.Response) -> Iterator[bytes]:
     """The body as it arrives, never waiting to fill a buffer."""
     raw: Any = response.raw
-    yield from raw.stream(65536, decode_content=True)
+    if raw.chunked:
+        yield from raw.stream(65536, decode_content=True)
+    else:  # what a command writes; the above would wait
+        yield from iter(lambda: raw.read1(65536), b"")
 
 
 def _line(channel: int, line: bytes) -> LogChunk:

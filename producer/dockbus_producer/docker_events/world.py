@@ -1,0 +1,364 @@
+"""What has been told of an Engine's containers, and what is still to tell. Pure: no Engine, no Redis, no clock.
+
+A container has lives, each from a start to a die. For each there is one `start` and one `die` on the bus, whether the
+Engine told of it, or it was found by comparing what was told with what is there. So of each container its last steps
+are kept in the order of their times, and what is heard is matched with them: a step that was found first is not told
+again when the Engine's own event comes late, by whatever way and in whatever order.
+
+Times are the Engine's, in nanoseconds. An event comes after what it tells of: `StartedAt` <= time of `start`, and
+`FinishedAt` <= time of `die`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+from dockbus.engine import Container, EngineEvent
+from dockbus.engine.states import state_of
+from dockbus.events import Event
+from dockbus.snapshot import ContainerState
+from dockbus_producer.docker_events.envelope import envelope, nanoseconds
+from dockbus_producer.docker_events.reader import Heard
+
+_ON = ("running", "paused")
+_PATCHES: Mapping[str, str] = {
+    "create": "created",
+    "start": "running",
+    "die": "exited",
+    "pause": "paused",
+    "unpause": "running",
+}
+"""State of a container that was not seen after an event."""
+_STEPS = 16
+"""Steps that are kept of one container."""
+_GONE = 1000
+"""Containers that are remembered after their end."""
+_BLUR = 10**6
+"""Nanoseconds by which two clocks of one Engine may differ."""
+_DELAY = 5 * 10**9
+"""Nanoseconds after which an Engine has told of what has happened, by its own clock."""
+
+
+class Step(NamedTuple):
+    """A start or an end that was told."""
+
+    action: str
+    time: int
+    """When; of one that was not heard the earliest time that its event can have."""
+    how: Literal["heard", "found", "lost", "old"] = "heard"
+    """Found: seen, and its event may come yet. Lost: nobody saw more than that it must have been. Old: it was there at
+    the first look, so that its event would be news."""
+    until: int = 0
+    """The latest time that it can have been, where it was lost."""
+
+
+class Known(ContainerState):
+    """A container, and what has been told of it."""
+
+    steps: tuple[Step, ...] = ()
+    """The last of them, oldest first."""
+    told_health: str = ""
+    """The last health that was told of this life."""
+    found_health: str = ""
+    """A health that was found, and whose event may come yet."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether a life was told to have begun, and not to have ended."""
+        certain = [step for step in self.steps if step.how != "lost"]
+        return bool(certain) and certain[-1].action == "start"
+
+    @property
+    def has_hole(self) -> bool:
+        """Whether a step may have to be told of which nobody saw more than that it must have been."""
+        certain = [step.action for step in self.steps if step.how != "lost"]
+        return any(one == other for one, other in pairwise(certain))
+
+
+@dataclass(frozen=True)
+class Telling:
+    """An event to publish, and what names it."""
+
+    mark: str
+    """Unlike the event's ID the same for a fact that was heard and for one that was found, where it can happen once only."""
+    time_nano: int
+    event: Event
+
+
+class World:
+    """The containers of one Engine."""
+
+    def __init__(
+        self, engine: str, containers: Iterable[Known] = (), gone: Iterable[str] = ()
+    ) -> None:
+        """The world as it was told before.
+
+        Args:
+            engine: the Engine's name.
+            containers: all that were told to be there.
+            gone: IDs of those that were lately told to have gone.
+        """
+        self.engine = engine
+        self.containers: dict[str, Known] = {one.id: one for one in containers}
+        self._gone = dict.fromkeys(gone)
+        self.changed: set[str] = set()
+        """Those that are not as they were when this was last emptied; gone ones, too."""
+
+    # -- what is heard ---------------------------------------------------------------------
+
+    def hear(self, heard: Heard, seen: Container | None) -> list[Telling]:
+        """What is to tell, now that an event was heard and, after it, its container seen."""
+        event = heard.event
+        if event.type != "container":
+            tell = envelope(self.engine, heard.engine_id, heard.mark, event)
+            return [Telling(heard.mark, event.time_nano, tell)]
+        if event.action == "destroy":
+            return self._removed(heard)
+        if event.actor in self._gone:  # heard late: all that counts has been told
+            return []
+        known = self.containers.get(event.actor) or _unknown(self.engine, event)
+        is_late = bool(known.steps) and event.time_nano < known.steps[-1].time
+        now = known
+        if seen:
+            now = _seen(known, seen, self.engine)
+        elif not is_late:
+            now = _patched(known, event)
+        is_news = True
+        if event.action in ("start", "die"):
+            steps, is_news = _taken(known.steps, event, seen)
+            now = _with(now, steps=steps)
+            if event.action == "start" and not is_late:
+                now = _with(now, told_health="", found_health="")
+            if event.action == "die":
+                event = _corrected(event, seen, now)
+        elif event.action.startswith("health_status: "):
+            health = event.action.partition(": ")[2]
+            is_news = health != known.found_health
+            now = _with(now, told_health=health, found_health="")
+        self._keep(now)
+        if not is_news:
+            return []
+        mark = f"create:{event.actor}" if event.action == "create" else heard.mark
+        facts = now if seen or known.image_id else None
+        tell = envelope(self.engine, heard.engine_id, heard.mark, event, facts)
+        return [Telling(mark, event.time_nano, tell)]
+
+    def _removed(self, heard: Heard) -> list[Telling]:
+        event = heard.event
+        known = self.containers.pop(event.actor, None)
+        self._forget(event.actor)
+        last = _with(known, state="removing") if known else None
+        tell = envelope(self.engine, heard.engine_id, heard.mark, event, last)
+        return [Telling(f"destroy:{event.actor}", event.time_nano, tell)]
+
+    # -- what is found ---------------------------------------------------------------------
+
+    def begin(self, seen: Iterable[Container]) -> None:
+        """Take all as it is, with nothing to tell: what was before the first look is not news."""
+        for container in seen:
+            known = _seen(_blank(self.engine, container), container, self.engine)
+            steps = tuple(Step(one.action, one.time, "old") for one in _missing((), container))
+            self._keep(_with(known, steps=steps, told_health=_firm(container.health)))
+
+    def is_as_told(self, listed: Container) -> bool:
+        """Whether a short look at a container shows nothing else than what has been told."""
+        known = self.containers.get(listed.id)
+        return (
+            known is not None
+            and known.state == listed.state
+            and known.name == listed.name
+            and known.is_on == (listed.state in _ON)
+            and _firm(listed.health) in ("", known.told_health)
+            and not known.has_hole
+        )
+
+    def compare(self, seen: Container) -> tuple[str, ...]:
+        """What a whole look at a container shows and was not told: actions, in their order."""
+        known = self.containers.get(seen.id)
+        steps = known.steps if known else ()
+        created = () if known else ("create",)
+        missing = _missing(steps, seen)
+        told = known.told_health if known and "start" not in {s.action for s in missing} else ""
+        health = _firm(seen.health) if seen.state in _ON else ""
+        flipped = (f"health_status: {health}",) if health and health != told else ()
+        return (*created, *(step.action for step in missing), *flipped)
+
+    def find(self, engine_id: str, seen: Container, now: int) -> list[Telling]:
+        """Tell what a whole look shows and was not told; the container is known as it is from now on."""
+        actions = self.compare(seen)
+        known = self.containers.get(seen.id) or _blank(self.engine, seen)
+        missing = _missing(known.steps, seen)
+        state = _seen(known, seen, self.engine)
+        steps = tuple(sorted((*known.steps, *missing), key=lambda step: step.time))
+        state = _with(state, steps=steps[-_STEPS:])
+        told: list[Telling] = []
+        if "create" in actions:
+            told.append(self._tell(engine_id, "create", nanoseconds(seen.created), state))
+        for step in missing:
+            as_then = state
+            if step is not steps[-1]:
+                then = "running" if step.action == "start" else "exited"
+                as_then = _with(state, state=then, exit_code=None)
+            told.append(self._tell(engine_id, step.action, step.until or step.time, as_then))
+        if "start" in actions:
+            state = _with(state, told_health="", found_health="")
+        if actions and actions[-1].startswith("health_status: "):
+            state = _with(state, told_health=seen.health, found_health=seen.health)
+            told.append(self._tell(engine_id, actions[-1], now, state))
+        self._keep(state)
+        return told
+
+    def lose(self, engine_id: str, container: str, now: int) -> list[Telling]:
+        """Tell that a container has gone of which that was not told."""
+        known = self.containers.pop(container)
+        self._forget(container)
+        told: list[Telling] = []
+        if known.is_on:  # nobody saw how it ended
+            known = _with(known, state="exited", exit_code=None)
+            told.append(self._tell(engine_id, "die", now, known))
+        gone = _with(known, state="removing")
+        return [*told, self._tell(engine_id, "destroy", now, gone)]
+
+    def _tell(self, engine_id: str, action: str, time: int, state: Known) -> Telling:
+        attributes = {"name": state.name, "image": state.image}
+        if action == "die" and state.exit_code is not None:
+            attributes["exitCode"] = str(state.exit_code)
+        event = EngineEvent(
+            type="container", action=action, actor=state.id, attributes=attributes, time_nano=time
+        )
+        which = "" if action in ("create", "destroy") else f":{time}"
+        mark = f"{action}:{state.id}{which}"
+        tell = envelope(self.engine, engine_id, f"found:{mark}", event, state, synthetic=True)
+        return Telling(mark, time, tell)
+
+    def _forget(self, container: str) -> None:
+        self.changed.add(container)
+        self._gone[container] = None
+        if len(self._gone) > _GONE:
+            del self._gone[next(iter(self._gone))]
+
+    def _keep(self, known: Known) -> None:
+        if self.containers.get(known.id) != known:
+            self.containers[known.id] = known
+            self.changed.add(known.id)
+
+
+def _missing(steps: Sequence[Step], seen: Container) -> list[Step]:
+    """The steps that a container must have taken, as it is seen now, and that were not told, oldest first."""
+    started, finished = nanoseconds(seen.started), nanoseconds(seen.finished)
+    found: list[Step] = []
+    certain = [step for step in steps if step.how != "lost"]
+    if started and not any(step.action == "start" and step.time >= started for step in certain):
+        found.append(Step("start", started, "found"))
+    line = _sorted(*certain, *found)
+    if line and line[-1].action == "start" and seen.state not in _ON and started:
+        found.append(Step("die", max(finished, line[-1].time + 1), "found"))
+    lost = [step for step in steps if step.how == "lost"]
+    for one, other in pairwise(line):
+        if one.action != other.action:
+            continue
+        # Between two starts there was an end, and between two ends a start.
+        told = next((it for it in lost if it.time < other.time and one.time < it.until), None)
+        if told:
+            lost.remove(told)
+        else:
+            action = "die" if one.action == "start" else "start"
+            found.append(Step(action, one.time + 1, "lost", other.time - 1))
+    return list(_sorted(*found))
+
+
+def _taken(
+    steps: tuple[Step, ...], event: EngineEvent, seen: Container | None
+) -> tuple[tuple[Step, ...], bool]:
+    """The steps with one more that was heard, in its place, and whether that is to be told."""
+    heard = Step(event.action, event.time_nano)
+    # A life that is seen to have begun in between, and was not told, parts them as well.
+    times = [step.time for step in steps if step.how != "lost"]
+    times += [nanoseconds(seen.started)] if seen else []
+
+    def is_it(step: Step) -> bool:
+        if step.action != heard.action or step.time > heard.time + _BLUR:
+            return False
+        if step.how == "lost":
+            return heard.time <= step.until
+        is_soon = heard.time <= step.time + _DELAY
+        return (
+            step.how != "heard"
+            and is_soon
+            and not any(step.time < time < heard.time for time in times)
+        )
+
+    same = min(filter(is_it, steps), key=lambda step: (step.until, -step.time), default=None)
+    rest = tuple(step for step in steps if step is not same)
+    return _sorted(*rest, heard), same is None or same.how == "old"
+
+
+def _sorted(*steps: Step) -> tuple[Step, ...]:
+    return tuple(sorted(steps, key=lambda step: step.time))[-_STEPS:]
+
+
+def _firm(health: str) -> str:
+    """The health, where it is one that the Engine tells of."""
+    return health if health in ("healthy", "unhealthy") else ""
+
+
+def _corrected(event: EngineEvent, seen: Container | None, now: Known) -> EngineEvent:
+    """An end with the exit code that the Engine knows: a label may pose as the one in an event."""
+    attributes = dict(event.attributes)
+    if (
+        seen
+        and seen.state not in _ON
+        and nanoseconds(seen.finished) <= event.time_nano + 10**6
+        and nanoseconds(seen.started) <= event.time_nano
+    ):
+        attributes["exitCode"] = str(seen.exit_code)
+    elif "exitCode" in now.labels:
+        attributes.pop("exitCode", None)
+    return EngineEvent(
+        type=event.type,
+        action=event.action,
+        actor=event.actor,
+        attributes=attributes,
+        time_nano=event.time_nano,
+    )
+
+
+def _unknown(engine: str, event: EngineEvent) -> Known:
+    """A container of which only an event is known."""
+    attributes = event.attributes
+    return Known(
+        engine=engine,
+        id=event.actor,
+        name=attributes.get("name", ""),
+        image=attributes.get("image", ""),
+    )
+
+
+def _blank(engine: str, seen: Container) -> Known:
+    return Known(engine=engine, id=seen.id, name=seen.name)
+
+
+def _seen(known: Known, seen: Container, engine: str) -> Known:
+    return known.model_copy(update=dict(state_of(seen, engine)))
+
+
+def _patched(known: Known, event: EngineEvent) -> Known:
+    """The container as an event alone tells it."""
+    update: dict[str, object] = {"state": _PATCHES.get(event.action, known.state)}
+    if event.action == "die":
+        code = event.attributes.get("exitCode", "")
+        update["exit_code"] = int(code) if code.isdecimal() else None
+    elif event.action == "start":
+        update["exit_code"] = None
+    elif event.action.startswith("health_status: "):
+        update["health"] = event.action.partition(": ")[2]
+    elif event.action == "rename":
+        update["name"] = event.attributes.get("name", known.name)
+    return known.model_copy(update=update)
+
+
+def _with(known: Known, **update: object) -> Known:
+    return known.model_copy(update=update)
