@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check bench bench-queue bench-jobs up lock clean .venv
+.PHONY: help demo test chaos check bench bench-queue bench-jobs bench-events up lock clean .venv
 
 PYTHON ?= python3
 # Looked up before .venv goes in front of PATH, so that .venv is never made from itself.
@@ -43,6 +43,9 @@ bench-queue: .venv ## Run the benchmark of the queue beside stock RQ (two minute
 
 bench-jobs: .venv ## Run the benchmark of run, pull and build jobs beside the docker command (a few minutes)
 	@python benchmarks/jobs.py
+
+bench-events: .venv ## Run the benchmark of the watch over an Engine: slowing, latency, rate, resync, memory (a few minutes)
+	@python benchmarks/events.py
 
 up: .venv ## Run the whole bus here until Ctrl-C
 	@dockbus up

@@ -27,6 +27,7 @@ from pydantic import SecretStr
 
 from dockbus import Build, Bus, Pull, Run, Settings, local
 from dockbus.engine import Engine, ImageNotFound
+from dockbus.jobs import LABEL_MANAGED
 from dockbus.jobs.running import OWN_NETWORK
 from dockbus.settings import BuildSettings, BusSettings, EngineSettings, RedisSettings
 
@@ -34,8 +35,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import registries
 
 ROUNDS = 5
-CONTAINERS = 16
-"""Containers of each side in a round."""
+CONTAINERS = 32
+"""Containers of each side in a round: many beside those at a time, for the last ones run alone."""
 AT_ONCE = (1, 4, 8)
 WORDS = "forty-two"
 GUARDED = (
@@ -128,8 +129,9 @@ class Stand:
         self.bus.enqueue(spec).wait(timeout=120)
 
     def build_theirs(self) -> None:
-        """The same by the command line."""
-        self._docker("build", "--no-cache", "--tag", "dockbus/bench:theirs", str(self.context))
+        """The same image by the command line, with the label that says who keeps it, which is a step of its own."""
+        options = ("--no-cache", f"--label={LABEL_MANAGED}=true", "--tag", "dockbus/bench:theirs")
+        self._docker("build", *options, str(self.context))
 
     def _run(self, *options: str) -> None:
         same(self._docker("run", "--rm", *options, self.image, "echo", WORDS), f"{WORDS}\n")

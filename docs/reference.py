@@ -21,7 +21,7 @@ import dockbus_producer
 import dockbus_workers
 from dockbus.cli.main import application
 from dockbus.errors import DockbusError
-from dockbus.jobs import KINDS, Kind
+from dockbus.jobs import KINDS, Kind, Queue
 from dockbus.settings import Settings, variables
 
 HERE = Path(__file__).parent
@@ -120,7 +120,8 @@ goes on. Exit codes: 0 fine, 1 an error (one line says which), 2 wrong usage or 
 def kind(name: Kind) -> str:
     """The page of a kind's spec and result, with every model that they are made of."""
     info = KINDS[name]
-    page = f"# Fields of a {name} job\n\n{NOTE}\nHow it behaves: [{name}](../jobs/{name}.md).\n"
+    about = "actions" if name.queue is Queue.CONTAINER else name
+    page = f"# Fields of a {name} job\n\n{NOTE}\nHow it behaves: [{about}](../jobs/{about}.md).\n"
     shown: set[str] = set()
     for title, model in (("Spec", info.spec), ("Result", info.result)):
         schema = model.model_json_schema(mode="validation" if title == "Spec" else "serialization")

@@ -60,7 +60,7 @@ def main() -> None:
         settings = prepare(Path(folder))
         chapter(
             "A bus of its own",
-            "Redis, HTTP API, event producer, a worker per kind and a metrics worker",
+            "Redis, HTTP API, event producer, a worker per queue and a metrics worker",
         )
         with running(
             settings, say=whisper, rules=EXAMPLES / "rules" / "clean-after-exit.yaml"

@@ -79,7 +79,13 @@ class Plug:
                         inner.close()
                         outer.close()
                         continue
-                    outer.connect(self._path)
+                    try:
+                        outer.connect(self._path)
+                    except OSError:  # the service is away
+                        self.refused += 1
+                        inner.close()
+                        outer.close()
+                        continue
                     self.carried += 1
                     self._open |= {inner, outer}
                     flow = threading.Event()

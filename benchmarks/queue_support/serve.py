@@ -38,7 +38,7 @@ def serve_rq(worker: Any, url: str, queue: str) -> None:  # noqa: ANN401  RQ's a
 def serve_ours() -> None:
     """A worker process of dockbus; the environment holds its settings."""
     from dockbus import Cleanup, Settings  # noqa: PLC0415
-    from dockbus.jobs import CleanupResult, Kind  # noqa: PLC0415
+    from dockbus.jobs import CleanupResult, Kind, Queue  # noqa: PLC0415
     from dockbus_workers import process  # noqa: PLC0415
     from dockbus_workers.context import JobContext  # noqa: PLC0415
     from dockbus_workers.handlers import HANDLERS  # noqa: PLC0415
@@ -64,7 +64,7 @@ def serve_ours() -> None:
 
     HANDLERS[Kind.CLEANUP] = begin
     process.__dict__["Engine"] = Engine
-    process.WorkerProcess(Kind.CLEANUP, Settings.from_env()).run()
+    process.WorkerProcess(Queue.CLEANUP, Settings.from_env()).run()
 
 
 if __name__ == "__main__":

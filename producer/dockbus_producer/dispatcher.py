@@ -1,9 +1,9 @@
 """From events to jobs: each event is shown to every rule, by one of any number of dispatchers.
 
 They share the consumer group `dockbus:rules` on the event stream. An event is acknowledged only after its jobs
-are on the bus, and given to another dispatcher if that takes a minute; a job's key is made of rule and event, so
+are on the bus, and given to another dispatcher if that takes a minute; a job's key is made of rule and cause, so
 that an event seen twice makes no second job. The group begins at the end of the stream, and once it is gone with
-its Redis, where this dispatcher was.
+its Redis, where this dispatcher was. What rules have done, and what waits, is in Redis: see `gate` and `debounce`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,16 +22,23 @@ from redis.exceptions import ResponseError
 
 from dockbus.bus import Bus
 from dockbus.connection import Row, reachable, stream_rows
-from dockbus.errors import JobNotFound, KeyConflict, RedisUnavailable, RuleError
-from dockbus.events import STREAM, Event, parse_rows
-from dockbus_producer.rules import Rule, engine_of
+from dockbus.errors import RedisUnavailable
+from dockbus.events import STREAM, parse_rows
+from dockbus_producer.debounce import Debounce
+from dockbus_producer.firing import Firing
+from dockbus_producer.label_warnings import LabelWarnings
+from dockbus_producer.rules import RESYNCED, Occasion, Rule
+from dockbus_producer.rules.occasion import CONTAINER
 
 log = logging.getLogger(__name__)
 
 GROUP = "dockbus:rules"
-SOURCE = "/dockbus/rules"
+LABELS_AT = (f"{CONTAINER}create", f"{CONTAINER}start", RESYNCED)
+"""Events at which the labels of containers are checked."""
 ABANDONED = 60.0
 """Seconds after which an event that one dispatcher has taken and not acknowledged goes to another."""
+FORGOTTEN = 3600.0
+"""Seconds for which a burst whose rule is unknown here is left to a dispatcher that knows it."""
 _number = itertools.count(1)
 
 
@@ -41,6 +48,9 @@ class Dispatcher:
     def __init__(self, bus: Bus, rules: Sequence[Rule] = ()) -> None:
         self.rules = rules
         self._bus = bus
+        self._firing = Firing(bus)
+        self._debounce = Debounce(bus.redis)
+        self._warnings = LabelWarnings(bus)
         self._name = f"{socket.gethostname()}-{os.getpid()}-{next(_number)}"
         self._position: str = "$"
         self._next_claim = 0.0
@@ -54,6 +64,7 @@ class Dispatcher:
             try:
                 rows = rows or self._take()
                 self._handle(rows)
+                self._act_on_due()
             except RedisUnavailable as error:  # what was taken is kept, and handled when it is back
                 if not away:
                     log.warning("Redis is away, rules wait: %s", error.detail)
@@ -68,12 +79,15 @@ class Dispatcher:
         """End `run` within a second or so, from any thread."""
         self._stopping.set()
 
+    # -- taking ----------------------------------------------------------------------------
+
     def _take(self) -> list[Row]:
-        """Events for this dispatcher; waits a second for the first."""
+        """Events for this dispatcher; waits a second for the first, or until something is due."""
+        pause = self._pause()
         try:
             with reachable():
                 # What it has taken and not handled can only be an answer that broke off on its way here.
-                rows = self._read("0") or self._claim() or self._read(">", block=1000)
+                rows = self._read("0") or self._claim() or self._read(">", block=pause)
         except ResponseError as error:
             if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
                 raise
@@ -81,6 +95,13 @@ class Dispatcher:
             return []
         self._position = rows[-1][0].decode() if rows else self._position
         return rows
+
+    def _pause(self) -> int:
+        """Milliseconds to wait for events."""
+        due = self._debounce.next() if any(rule.debounce for rule in self.rules) else None
+        if due is None:
+            return 1000
+        return min(max(round((due - self._firing.gate.now()) * 1000), 1), 1000)
 
     def _read(self, after: str, *, block: int | None = None) -> list[Row]:
         redis: Any = self._bus.redis
@@ -106,46 +127,55 @@ class Dispatcher:
             if not str(error).startswith("BUSYGROUP"):  # another dispatcher was faster
                 raise
 
+    # -- handling --------------------------------------------------------------------------
+
     def _handle(self, rows: list[Row]) -> None:
-        rules, now = self.rules, datetime.now(UTC)
+        if not rows:
+            return
+        rules, now = self.rules, self._firing.gate.now()
         for stored in parse_rows(rows):
-            for rule in rules:
-                if rule.match(stored.event, now):
-                    self._fire(rule, stored.event)
-        if rows:
-            with reachable():
-                self._bus.redis.xack(STREAM, GROUP, *(position for position, _ in rows))
+            heard = [rule for rule in rules if rule.hears(stored.event.type)]
+            checked = stored.event.type in LABELS_AT
+            if heard or checked:
+                for occasion in self._occasions(Occasion.of(stored.event)):
+                    if checked and occasion.container:
+                        self._warnings.check(occasion.container, rules)
+                    self._show(occasion, heard, now)
+        with reachable():
+            self._bus.redis.xack(STREAM, GROUP, *(position for position, _ in rows))
 
-    def _fire(self, rule: Rule, event: Event) -> None:
-        cause = f"{rule.name}:{event.source}:{event.id}"
-        try:
-            spec = rule.spec(event)
-            job = self._bus.enqueue(spec, key=f"rule:{cause}", engine=engine_of(event))
-        except RuleError as error:
-            log.error("%s of %s: %s", event.type, event.subject, error.detail)  # noqa: TRY400  no bug
-            self._tell("failed", cause, rule, event, error=error.detail)
-        except (
-            KeyConflict,
-            JobNotFound,
-        ):  # the rule was changed since, or the job is just being forgotten
-            log.debug("%s was answered before", cause)
-        else:
-            log.info("rule %s: %s of %s: job %s", rule.name, event.type, event.subject, job.id)
-            self._tell("fired", cause, rule, event, job=job.id, kind=spec.kind.value)
+    def _show(self, occasion: Occasion, rules: Sequence[Rule], now: float) -> None:
+        """Let each rule that matches act on it, at once or when it is quiet."""
+        moment = datetime.fromtimestamp(now, UTC)
+        for rule in rules:
+            if rule.match(occasion, moment):
+                if rule.debounce:
+                    with self._firing.failures(rule, occasion):
+                        self._debounce.wait(rule, occasion, now)
+                else:
+                    self._firing.fire(rule, occasion, now)
 
-    def _tell(self, what: str, cause: str, rule: Rule, event: Event, **facts: str) -> None:
-        self._bus.publish(
-            Event(
-                id=f"{what}:{cause}",
-                source=SOURCE,
-                type=f"io.dockbus.rule.{what}",
-                subject=rule.name,
-                data={
-                    "rule": rule.name,
-                    "event": event.id,
-                    "eventSource": event.source,
-                    "eventType": event.type,
-                    **facts,
-                },
-            )
-        )
+    def _occasions(self, told: Occasion) -> Iterator[Occasion]:
+        """What an event gives occasion to: itself, with its container, and at a resync all containers there."""
+        if told.needs_look and told.engine:
+            container = self._bus.snapshot.container(told.engine, told.event.subject)
+            yield Occasion(told.event, container)
+            return
+        yield told
+        if told.event.type == RESYNCED and told.engine:
+            for container in self._bus.snapshot.containers(engine=told.engine):
+                yield Occasion(told.event, container)
+
+    def _act_on_due(self) -> None:
+        """Act on what it has become quiet about, and tell what is suspended no longer."""
+        now = self._firing.gate.now()
+        rules = {rule.name: rule for rule in self.rules if rule.enabled}
+        for burst in self._debounce.due(now):
+            rule = rules.get(burst.rule)
+            if rule is None and now < burst.due + FORGOTTEN:
+                continue
+            if rule and burst.event:
+                occasion = next(self._occasions(Occasion.of(burst.event)))
+                self._firing.fire(rule, occasion, now)
+            self._debounce.forget(burst, now)
+        self._firing.tell_lapsed(now)

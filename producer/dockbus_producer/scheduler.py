@@ -49,7 +49,7 @@ from dockbus.errors import (
     RedisUnavailable,
     SettingsError,
 )
-from dockbus.events import Event
+from dockbus.events import LONG_WINDOW, Event
 from dockbus.settings import Settings
 from dockbus_producer.schedules import DAY, Due, Schedule, load, show_moment
 from dockbus_producer.yaml_files import EntryFiles
@@ -265,7 +265,7 @@ class Scheduler:
             subject=schedule.name,
             data={"schedule": schedule.name, "slot": moment, **facts},
         )
-        return self._bus.publish(event) is not None
+        return self._bus.publish(event, window=LONG_WINDOW) is not None
 
 
 def key(schedule: Schedule, slot: int) -> str:

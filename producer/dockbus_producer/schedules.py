@@ -38,7 +38,12 @@ from dockbus_producer.yaml_files import Form
 DAY = 86400
 
 
-def _comes(cron: str) -> str:
+def valid_cron(cron: str) -> str:
+    """The expression itself.
+
+    Raises:
+        ValueError: it does not have five fields, one is wrong, or it never comes.
+    """
     fields = len(cron.split())
     if fields != 5:
         raise ValueError(
@@ -76,7 +81,7 @@ class Schedule(Model):
 
     name: str = Field(pattern=NAME_PATTERN)
     """Unique among all schedules. What has been fired is remembered by it."""
-    cron: Annotated[str, AfterValidator(_comes)] | None = None
+    cron: Annotated[str, AfterValidator(valid_cron)] | None = None
     """Five fields: minute, hour, day of the month, month, day of the week."""
     every: Annotated[Seconds, Field(ge=1, le=366 * DAY), AfterValidator(_whole)] | None = None
     """An interval, such as `15m`, counted from 1970-01-01 00:00 UTC."""

@@ -17,7 +17,9 @@ from dockbus.errors import DockbusError
 from dockbus.settings import Settings
 from dockbus_producer.dispatcher import Dispatcher
 from dockbus_producer.docker_events import DockerEvents
+from dockbus_producer.label_schedules import LabelSchedules
 from dockbus_producer.rules import Rule, load
+from dockbus_producer.sinks import Sinks
 from dockbus_producer.yaml_files import EntryFiles
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ def watch(settings: Settings) -> None:
 
     Raises:
         RuleError: a rule file is wrong.
+        SinkError: a file of sinks is wrong.
         WatchFailed: a part of it has died.
     """
     asked: list[int] = []
@@ -52,7 +55,12 @@ def watch(settings: Settings) -> None:
     files = RuleFiles(settings.watch.rules)
     engine = Engine(settings.engine)
     with Bus(settings) as bus:
-        parts = (DockerEvents(engine, bus), dispatcher := Dispatcher(bus, files.rules))
+        parts = (
+            DockerEvents(engine, bus),
+            dispatcher := Dispatcher(bus, files.rules),
+            labels := LabelSchedules(bus, files.rules),
+            Sinks(bus),
+        )
         threads = [threading.Thread(target=part.run, daemon=True) for part in parts]
         log.info("watching Engine %s at %s, %d rules", engine.name, engine.host, len(files.rules))
         for thread in threads:
@@ -60,7 +68,7 @@ def watch(settings: Settings) -> None:
         while not asked and all(thread.is_alive() for thread in threads):
             time.sleep(0.2)
             if files.refresh():
-                dispatcher.rules = files.rules
+                dispatcher.rules = labels.rules = files.rules
         for part in parts:
             part.stop()
         for thread in threads:

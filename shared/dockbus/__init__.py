@@ -27,6 +27,7 @@ from dockbus.errors import (
     SettingsError,
     WaitTimeout,
 )
+from dockbus.event_reader import EventReader, NoSuchPlace
 from dockbus.events import Event, StoredEvent
 from dockbus.joblog import LogLine, Progress
 from dockbus.jobs import (
@@ -34,11 +35,17 @@ from dockbus.jobs import (
     BuildResult,
     Cleanup,
     CleanupResult,
+    Exec,
+    ExecResult,
     Gate,
     Ignore,
     Kind,
     Pull,
     PullResult,
+    Remove,
+    RemoveResult,
+    Restart,
+    RestartResult,
     Result,
     Run,
     RunResult,
@@ -46,16 +53,24 @@ from dockbus.jobs import (
     ScanResult,
     Severity,
     Spec,
+    Start,
+    StartResult,
+    Stop,
+    StopResult,
     Vulnerability,
 )
 from dockbus.jobs.building.caches import LocalCache, RegistryCache
 from dockbus.jobs.building.sources import Repository, Upload
 from dockbus.jobs.cleanup import BuildCache
 from dockbus.jobs.running import Device, File, Healthcheck, Mount, Network, Port, Ulimit
+from dockbus.labels import InvalidLabels, LabelModel
 from dockbus.orders import Order
 from dockbus.records import Failure, JobRecord, JobState, QueueRecord
 from dockbus.retries import RetryPolicy
 from dockbus.settings import Settings
+from dockbus.snapshot import ContainerState
+from dockbus.subscription import Subscription
+from dockbus.watcher import Watcher
 
 __version__ = version("dockbus")
 
@@ -71,14 +86,19 @@ __all__ = [
     "Bus",
     "Cleanup",
     "CleanupResult",
+    "ContainerState",
     "Device",
     "DockbusError",
     "Event",
+    "EventReader",
+    "Exec",
+    "ExecResult",
     "Failure",
     "File",
     "Gate",
     "Healthcheck",
     "Ignore",
+    "InvalidLabels",
     "InvalidSpec",
     "JobCanceled",
     "JobFailed",
@@ -90,11 +110,13 @@ __all__ = [
     "JobState",
     "KeyConflict",
     "Kind",
+    "LabelModel",
     "LocalCache",
     "LogLine",
     "MissingExtra",
     "Mount",
     "Network",
+    "NoSuchPlace",
     "Order",
     "Port",
     "Progress",
@@ -103,7 +125,11 @@ __all__ = [
     "QueueRecord",
     "RedisUnavailable",
     "RegistryCache",
+    "Remove",
+    "RemoveResult",
     "Repository",
+    "Restart",
+    "RestartResult",
     "Result",
     "RetryPolicy",
     "Run",
@@ -114,10 +140,16 @@ __all__ = [
     "SettingsError",
     "Severity",
     "Spec",
+    "Start",
+    "StartResult",
+    "Stop",
+    "StopResult",
     "StoredEvent",
+    "Subscription",
     "Ulimit",
     "Upload",
     "Vulnerability",
     "WaitTimeout",
+    "Watcher",
     "__version__",
 ]

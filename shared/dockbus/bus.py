@@ -31,7 +31,8 @@ from dockbus.errors import (
     JobRefused,
     WaitTimeout,
 )
-from dockbus.events import Event, EventStream, StoredEvent
+from dockbus.event_reader import EventFilter, EventReader, Since, position_of
+from dockbus.events import WINDOW, Event, EventStream
 from dockbus.ids import JobId, StreamId
 from dockbus.joblog import JobLog, LogLine, Progress
 from dockbus.jobs import Result, Spec, explain, parse_spec
@@ -41,6 +42,7 @@ from dockbus.records import JobRecord, JobState, QueueRecord
 from dockbus.retries import RetryPolicy
 from dockbus.settings import Settings
 from dockbus.snapshot import Snapshot
+from dockbus.subscription import Subscription
 
 
 class Bus:
@@ -50,7 +52,9 @@ class Bus:
         self.settings = settings
         self.redis: Redis = connect(settings.redis_url, patience=patience)
         self.job_store = Jobs(self.redis, settings.bus_keys(), settings.bus)
-        self.event_stream = EventStream(self.redis, keep=settings.bus.events)
+        self.event_stream = EventStream(
+            self.redis, keep=settings.bus.events, age=settings.bus.events_age
+        )
         self.blobs = Blobs(self.redis, limit=settings.bus.blob_size)
         self.snapshot = Snapshot(self.redis)
 
@@ -237,17 +241,57 @@ class Bus:
 
     # -- events ----------------------------------------------------------------------------
 
-    def events(self, *, since: str = "", follow: bool = True) -> Iterator[StoredEvent]:
-        """Events after the position `since` (`0`: all that are kept; default: from now on), as they happen.
+    def events(
+        self,
+        *,
+        since: Since = "",
+        follow: bool = True,
+        types: str | Sequence[str] = (),
+        sources: str | Sequence[str] = (),
+        subjects: str | Sequence[str] = (),
+    ) -> EventReader:
+        """Events as they happen, or with `follow=False` those that are there, to iterate over.
 
-        With `follow=False` it stops when it has given those that are there.
+        Args:
+            since: begin after a position (`0`: all that are kept), at a moment, or so long ago (`10m`, a timedelta);
+                default: from now on. Where some since then are gone, the log says so, and `gone` of the answer.
+            follow: go on for ever.
+            types: globs such as `io.dockbus.docker.container.*`, one of which must match; none: any.
+            sources: likewise, such as `/engines/edge`.
+            subjects: likewise, such as a job's ID.
+
+        Raises:
+            NoSuchPlace: `since` cannot be made out.
         """
-        after = StreamId(since) if since else self.event_stream.end()
-        return self.event_stream.follow(after) if follow else self.event_stream.kept(after)
+        after = position_of(since) if since else self.event_stream.end()
+        wanted = EventFilter(types, sources, subjects)
+        return EventReader(self.event_stream, after, wanted, follow=follow)
 
-    def publish(self, event: Event) -> StreamId | None:
-        """Put an event on the stream; None if that very event is there already."""
-        return self.event_stream.publish(event)
+    def subscription(
+        self,
+        name: str,
+        *,
+        since: Since = "",
+        types: str | Sequence[str] = (),
+        sources: str | Sequence[str] = (),
+        subjects: str | Sequence[str] = (),
+    ) -> Subscription:
+        """A part in the events, shared with all others who subscribe by that name; to iterate over, for ever.
+
+        Each event goes to one of them, at least once. It is done when the loop asks for the next; what one has left
+        undone for a minute goes to another. The group remembers its place: `since` holds when it is new.
+
+        `name` is the group's, the rest as for `events`; all members of a group must ask for the same events.
+
+        Raises:
+            NoSuchPlace: `since` cannot be made out.
+        """
+        wanted = EventFilter(types, sources, subjects)
+        return Subscription(self.redis, name, wanted, position_of(since) if since else None)
+
+    def publish(self, event: Event, *, window: float = WINDOW) -> StreamId | None:
+        """Put an event on the stream; None if that very event was put there within the last `window` seconds."""
+        return self.event_stream.publish(event, window=window)
 
 
 class JobHandle:

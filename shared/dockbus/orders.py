@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dockbus.ids import JobId
-from dockbus.jobs import KINDS, Spec
+from dockbus.jobs import KINDS, Ending, Spec
 from dockbus.retries import RetryPolicy
 from dockbus.settings import Name
 from dockbus.units import Seconds
@@ -61,10 +61,22 @@ class Order(Terms):
 
     spec: Spec
 
+    @model_validator(mode="after")
+    def _outlasts_the_grace(self) -> Self:
+        if self.timeout and self.timeout <= self._grace:
+            raise ValueError(
+                f"timeout: the container has {self._grace:g} s to stop; an attempt has to last longer than that"
+            )
+        return self
+
     @property
     def limit(self) -> float:
         """Seconds one attempt may take."""
-        return self.timeout or KINDS[self.spec.kind].timeout
+        return self.timeout or KINDS[self.spec.kind].timeout + self._grace
+
+    @property
+    def _grace(self) -> float:
+        return (self.spec.timeout or 0.0) if isinstance(self.spec, Ending) else 0.0
 
     @property
     def policy(self) -> RetryPolicy:

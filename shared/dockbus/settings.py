@@ -75,6 +75,9 @@ class BusSettings(_Group):
     """Newest log lines kept for each job (about; Redis trims in blocks), as far as they take 64 MiB at most."""
     events: int = Field(default=100_000, ge=1)
     """Newest events kept in the event stream (about; Redis trims in blocks)."""
+    events_age: int = Field(default=7 * 24 * 3600, ge=0)
+    """Seconds an event is kept in the event stream (about; as far as `events` allows); 0 for no limit. `dockbus watch`
+    removes what is older."""
     blob_size: int = Field(default=64 * 1024**2, ge=1024, le=512 * 1024**2)
     """Bytes that one uploaded file, or one file that a job leaves, may have. They are kept in Redis' memory."""
 
@@ -117,7 +120,7 @@ class WorkerSettings(_Group):
 
 
 class SecretsSettings(_Group):
-    """Secrets that jobs name and workers have."""
+    """Secrets that jobs name and workers have, and those with which events are signed."""
 
     dir: str = ""
     """Folder with one file for each secret, named as the secret, such as `/run/secrets`. Empty: there are none."""
@@ -189,6 +192,8 @@ class WatchSettings(_Group):
 
     rules: str = ""
     """Rule file, or folder of `*.yaml` rule files. Empty: events are published and no rule is run."""
+    sinks: str = ""
+    """File, or folder of `*.yaml` files, that says which URLs get which events. Empty: none gets any."""
 
 
 class ScheduleSettings(_Group):

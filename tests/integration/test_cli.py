@@ -41,7 +41,7 @@ def test_a_job_can_be_sent_looked_at_and_canceled(dockbus: CommandLine) -> None:
     queued = {
         queue["name"]: queue["queued"] for queue in json.loads(dockbus.ok("queues", "--json"))
     }
-    assert queued == {"build": 0, "cleanup": 0, "pull": 0, "run": 1, "scan": 0}
+    assert queued == {"build": 0, "cleanup": 0, "container": 0, "pull": 0, "run": 1, "scan": 0}
     assert re.search(r"^run +1 +0 +0 +0 +0 +0 *$", dockbus.ok("queues"), re.MULTILINE)
 
     assert dockbus.ok("cancel", job) == f"job {job} is canceled\n"
@@ -102,6 +102,26 @@ SPECS: list[tuple[str, dict[str, Any]]] = [
             "dry_run": True,
         },
     ),
+    (
+        "restart web --stop-timeout 1m --only-if container.exit_code!=0 --timeout 2m",
+        {"container": "web", "timeout": 60.0, "only_if": "container.exit_code!=0"},
+    ),
+    (
+        "stop web --signal SIGINT --started 2026-11-21T12:00:00.123456Z",
+        {"signal": "SIGINT", "started": "2026-11-21T12:00:00.123456Z"},
+    ),
+    ("start web", {"container": "web", "started": None}),
+    ("remove web -f -v", {"force": True, "volumes": True}),
+    (
+        "exec web ls /bin -u 1 -w /srv -e A=b=c --env-from B=secret",
+        {
+            "command": ["ls", "/bin"],
+            "user": "1",
+            "working_dir": "/srv",
+            "env": {"A": "b=c"},
+            "env_from": {"B": "secret"},
+        },
+    ),
 ]
 
 
@@ -135,7 +155,7 @@ def test_delivery_options_of_a_job(dockbus: CommandLine, bus: Bus, redis: Redis)
         ("run busybox -e A", 2, "'A' is not KEY=VALUE"),
         ("jbos", 2, "Did you mean 'jobs'?"),
         ("cleanup --older-than 1x", 2, "'1x' is not a span of time"),
-        ("events --since yesterday", 2, "a position is"),
+        ("events --since yesterday", 2, "Give a position such as"),
         ("scan busybox --fail-on awful", 2, "'awful'"),
         ("run -d Bad:Image", 1, "'Bad:Image' is not an image reference"),
         ("run -d -m 1k busybox", 1, "memory: "),
@@ -273,6 +293,7 @@ def test_help_names_every_command() -> None:
     commands = set(re.findall(r"^│ (\w+) ", CommandLine().ok("--help"), re.MULTILINE))
     assert commands >= {
         *("run", "pull", "build", "scan", "cleanup", "enqueue", "replay"),
+        *("restart", "stop", "start", "remove", "exec"),
         *("jobs", "job", "logs", "cancel", "events", "queues", "doctor"),
         *("up", "api", "watch", "rules", "schedule", "schedules", "worker", "metrics"),
     }

@@ -98,6 +98,7 @@ def test_an_event_becomes_a_job_on_its_engine(bus: Bus) -> None:
         "event": event.id,
         "eventSource": "/engines/edge",
         "eventType": DIE,
+        "eventSubject": "c0ffee",
         "job": job.id,
         "kind": "cleanup",
     }
@@ -251,7 +252,11 @@ def test_dockbus_watch(
         subprocess.Popen(command, env=environment, stderr=log) as process,
     ):
         try:
-            wait_for(lambda: has_group(bus) and bus.redis.exists("dockbus:cursor:edge"), what="it")
+            wait_for(
+                lambda: has_group(bus) and [one for one in bus.snapshot.engines() if one.resynced],
+                timeout=90,  # a busy machine takes long to import it all
+                what=f"it to begin; {process.poll()=}, {output.read_text()=}",
+            )
             die(engine, base_image, mark)
             first = wait_for(lambda: about(bus, "one"), what="a job of the first rule")
             file.write_text("rules: [{name: two, wen: '*'}]")
@@ -295,10 +300,14 @@ def test_dockbus_rules(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text(RULES % ("one", "a", "one"))
     bad.write_text("rules:\n- name: x\n  wen: a\n")
-    said = subprocess.run([program, "rules", good], capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        [program, "rules", "lint", good], capture_output=True, text=True, check=True
+    )
     assert said.stdout == (
         "one: on *.container.die where label r=a, at most 60 min old: cleanup labels={'of': 'one'}\n"
     )
-    refused = subprocess.run([program, "rules", bad], capture_output=True, text=True, check=False)
+    refused = subprocess.run(
+        [program, "rules", "lint", bad], capture_output=True, text=True, check=False
+    )
     assert refused.returncode == 1
     assert f"{bad}:3: rule 'x': wen: no such field" in refused.stderr

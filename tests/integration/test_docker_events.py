@@ -54,8 +54,7 @@ def reading(engine: Engine, bus: Bus, *, leading: bool = True) -> Generator[Dock
 
 def is_in_step(source: DockerEvents, bus: Bus) -> bool:
     """Whether it has looked at the Engine since its stream was opened."""
-    (state,) = bus.snapshot.engines() or [None]
-    return source.leads and state is not None and state.connected and state.resynced is not None
+    return source.leads and any(one.connected and one.resynced for one in bus.snapshot.engines())
 
 
 def live(

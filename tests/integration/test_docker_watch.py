@@ -16,7 +16,7 @@ from dockbus import Bus, Event, Settings
 from dockbus.engine import ContainerSpec, Engine
 from dockbus.jobs.running import Healthcheck, Network
 from dockbus.settings import EngineSettings
-from dockbus.snapshot import ContainerState
+from dockbus.snapshot import ContainerState, EngineState
 from dockbus_producer.docker_events import DockerEvents, audit, observer
 from dockbus_producer.docker_events.ledger import Fenced, Ledger
 from dockbus_producer.docker_events.reader import Cursor
@@ -229,7 +229,7 @@ def test_who_was_frozen_while_another_took_over_changes_nothing(
 
 def test_the_books_refuse_all_but_the_newest_leader(bus: Bus, redis: Redis) -> None:
     first, second = Ledger(bus, "local"), Ledger(bus, "local")
-    state = observer.EngineState(name="local")
+    state = EngineState(name="local")
     assert first.lead()
     assert not second.lead()
     assert first.commit(Cursor("e", 1), state) == 0

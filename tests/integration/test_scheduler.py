@@ -296,7 +296,7 @@ def test_a_late_word_about_an_old_timing_does_not_settle_the_new_one(
     old.tick(NOON - 600)
     new: list[Scheduler] = []
 
-    def publish(event: Event) -> object:
+    def publish(event: Event, **_: float) -> object:
         if not new:
             new.append(Scheduler(bus, [schedule(cron="59 11 * * *")]))
             new[0].tick(NOON - 90)

@@ -36,6 +36,11 @@ def test_the_description_lists_every_route(document: dict[str, Any]) -> None:
         "/v1/jobs/{job_id}/artefacts/{name}": {"get"},
         "/v1/blobs": {"post"},
         "/v1/events": {"get"},
+        "/v1/events/history": {"get"},
+        "/v1/containers": {"get"},
+        "/v1/containers/{container}": {"get"},
+        "/v1/images": {"get"},
+        "/v1/engines": {"get"},
         "/v1/queues": {"get"},
     }
 

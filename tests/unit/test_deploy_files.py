@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from dockbus.jobs import Kind
+from dockbus.jobs import Queue
 from dockbus.settings import EngineSettings, MetricsSettings, Settings
 from dockbus_workers.metrics.collector import ContainerCollector, Sweeper
 
@@ -48,10 +48,10 @@ def mounts(service: dict[str, Any]) -> list[tuple[str, str]]:
 # -- docker-compose.yml and .env.example -----------------------------------------------------
 
 
-def test_there_is_a_service_for_every_part_and_every_kind_of_job() -> None:
+def test_there_is_a_service_for_every_part_and_every_queue() -> None:
     others = {"redis", "api", "events", "metrics", "prometheus", "grafana"}
 
-    assert set(SERVICES) == others | {f"worker-{kind.value}" for kind in Kind}
+    assert set(SERVICES) == others | {f"worker-{queue.value}" for queue in Queue}
 
 
 @each_service
@@ -115,7 +115,7 @@ def test_a_command_is_a_subcommand_of_dockbus(name: str) -> None:
 
     assert SERVICES[name]["image"] == f"dockbus:{project['version']}"
     assert command in project["entry-points"]["dockbus.commands"]
-    assert arguments == ([Kind(name.removeprefix("worker-"))] if command == "worker" else [])
+    assert arguments == ([Queue(name.removeprefix("worker-"))] if command == "worker" else [])
 
 
 @pytest.mark.parametrize("name", sorted(OURS))

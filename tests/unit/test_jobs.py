@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -14,12 +15,17 @@ from dockbus.jobs import (
     KINDS,
     Build,
     Cleanup,
+    Exec,
     Kind,
     Pull,
+    Remove,
+    Restart,
     Run,
     Scan,
     Severity,
     Spec,
+    Start,
+    Stop,
     explain,
     parse_result,
     parse_spec,
@@ -31,6 +37,11 @@ SPECS: list[Spec] = [
     Run(image="busybox", command=["echo", "ä €", ""], env={"A": "="}, memory=2**30, cpus=0.5),
     Scan(image="sha256:" + "0" * 64, fail_on=Severity.HIGH),
     Cleanup(images="dangling", labels={"app": ""}, older_than=60),
+    Restart(container="web", only_if="container.health == 'unhealthy'", timeout=30),
+    Stop(container="web", started=datetime(2026, 11, 21, 12, 0, 0, 123456, tzinfo=UTC)),
+    Start(container="0123456789ab"),
+    Remove(container="web", force=True, volumes=True),
+    Exec(container="web", command=["echo", "ä €", ""], env={"A": "="}, env_from={"B": "b"}),
 ]
 
 
@@ -77,8 +88,8 @@ def test_a_spec_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({}, "kind: it is missing; write one of pull, build, run, scan, cleanup"),
-        ({"kind": "rnu"}, "kind: 'rnu' is none of pull, build, run, scan, cleanup, did you mean"),
+        ({}, "kind: it is missing; write one of pull, build, run, scan, cleanup, restart, "),
+        ({"kind": "rnu"}, "start, remove, exec, did you mean 'run'"),
         ({"kind": None}, "kind: 'None' is none of"),
         ({"kind": "run"}, "image: Field required"),
         ({"kind": "run", "image": "x", "comand": []}, "comand: no such field, did you mean 'comm"),

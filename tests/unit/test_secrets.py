@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dockbus_workers.secrets import LARGEST, SecretNotFound, read_secret
+from dockbus.secrets import LARGEST, SecretNotFound, read_secret
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from dockbus.engine import EngineFault, ImageNotFound, LogChunk
-from dockbus.engine.streams import LONGEST_LINE, read_log, read_objects
+from dockbus.engine.streams import LONGEST_LINE, read_log, read_objects, read_output
 
 STAMP = "2026-11-21T12:00:00.000000001Z"
 
@@ -24,7 +24,9 @@ def answer(*chunks: bytes) -> requests.Response:
         assert decode_content
         yield from chunks
 
-    return cast("requests.Response", SimpleNamespace(raw=SimpleNamespace(stream=stream)))
+    return cast(
+        "requests.Response", SimpleNamespace(raw=SimpleNamespace(stream=stream, chunked=True))
+    )
 
 
 def cut(data: bytes, size: int) -> list[bytes]:
@@ -145,3 +147,56 @@ def test_a_stream_cut_within_a_frame_gives_what_was_whole() -> None:
     body = frame("whole\n") + frame("cut\n")[:-2]
 
     assert [line.text for line in read_log(answer(body))] == ["whole"]
+
+
+# -- output of commands, which has no timestamps and comes as it is written -----------------------
+
+
+def written(*chunks: bytes) -> requests.Response:
+    """A response that is not sent in chunks: a read may give any part of it."""
+    rest = list(chunks)
+
+    def read1(_size: int) -> bytes:
+        return rest.pop(0) if rest else b""
+
+    return cast(
+        "requests.Response", SimpleNamespace(raw=SimpleNamespace(read1=read1, chunked=False))
+    )
+
+
+def piece(data: bytes, channel: int = 1) -> bytes:
+    return struct.pack(">BxxxL", channel, len(data)) + data
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 100, 10_000])
+def test_output_is_cut_into_lines_wherever_the_engine_has_cut_it(size: int) -> None:
+    body = b"".join(
+        [
+            piece(b"one\ntw"),
+            piece(b"oops \xe2\x82", 2),
+            piece(b"o\n\ncarriage return\r\n"),
+            piece(b"\xac\nno end", 2),
+            piece(b" leading and no utf-8 \xff"),
+        ]
+    )
+
+    lines = list(read_output(written(*cut(body, size))))
+
+    assert [(line.stream, line.text) for line in lines] == [
+        ("stdout", "one"),
+        ("stdout", "two"),
+        ("stdout", ""),
+        ("stdout", "carriage return"),
+        ("stderr", "oops \u20ac"),
+        ("stderr", "no end"),
+        ("stdout", " leading and no utf-8 \ufffd"),
+    ]
+    assert {line.stamp for line in lines} == {""}
+
+
+def test_output_that_never_ends_its_line_comes_in_pieces_and_is_whole() -> None:
+    pieces = list(read_output(written(*(piece(b"x" * 16384) for _ in range(640)), piece(b"end\n"))))
+
+    assert len(pieces) > 100
+    assert all(len(part.text) <= 2 * LONGEST_LINE for part in pieces)
+    assert "".join(part.text for part in pieces) == "x" * 16384 * 640 + "end"

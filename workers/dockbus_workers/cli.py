@@ -1,4 +1,4 @@
-"""`dockbus worker KIND`: the command line of the worker processes."""
+"""`dockbus worker QUEUE`: the command line of the worker processes."""
 
 from __future__ import annotations
 
@@ -6,20 +6,28 @@ from typing import Annotated
 
 import typer
 
-from dockbus.jobs import Kind
+from dockbus.jobs import Queue
 from dockbus.settings import Settings
 
-worker = typer.Typer(help="Carry out the jobs of one kind.")
+worker = typer.Typer(help="Carry out the jobs of one queue.")
 
 
 @worker.command()
 def main(
-    kind: Annotated[Kind, typer.Argument(help="Which jobs to carry out.")],
+    queue: Annotated[
+        Queue,
+        typer.Argument(
+            help="Which jobs to carry out: those of a kind, or those that act on a container."
+        ),
+    ],
     slots: Annotated[
         int | None, typer.Option(min=1, max=256, help="Jobs at the same time.")
     ] = None,
 ) -> None:
-    """Carry out the jobs of one kind against this machine's Docker Engine, until stopped."""
+    """Carry out the jobs of one queue against this machine's Docker Engine, until stopped.
+
+    A kind's name is its queue's; restart, stop, start, remove and exec jobs are on the queue `container`.
+    """
     from dockbus.logs import log_to_stderr  # noqa: PLC0415
     from dockbus_workers.process import WorkerProcess  # noqa: PLC0415  the docker SDK is heavy, and may be missing
 
@@ -29,4 +37,4 @@ def main(
             update={"worker": settings.worker.model_copy(update={"slots": slots})}
         )
     log_to_stderr()
-    WorkerProcess(kind, settings).run()
+    WorkerProcess(queue, settings).run()

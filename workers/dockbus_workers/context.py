@@ -25,9 +25,9 @@ from dockbus.joblog import Stream as LogStream
 from dockbus.orders import Order
 from dockbus.queue import Attempt, Attempts
 from dockbus.records import Failure
+from dockbus.secrets import read_secret
 from dockbus.units import show_span
 from dockbus_workers.redaction import Redactor
-from dockbus_workers.secrets import read_secret
 
 T = TypeVar("T")
 TICK = 0.25

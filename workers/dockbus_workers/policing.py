@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from functools import cache
 
-from dockbus.jobs import Run, Spec
-from dockbus.policy import Policy, PolicyRefused, unenforced, violations
+from dockbus.engine import Container, Raw
+from dockbus.errors import JobNotFound
+from dockbus.ids import JobId
+from dockbus.jobs import LABEL_BUS, LABEL_JOB, LABEL_REMOVE, Action, Exec, Run, Spec
+from dockbus.policy import Policy, PolicyRefused, target_violations, unenforced, violations
 from dockbus.policy.loading import policy_of
 from dockbus.settings import PolicyLevel, PolicySettings
+from dockbus_workers.acting.reach import as_run
 from dockbus_workers.context import JobContext
 from dockbus_workers.running.unenforced import not_enforced
 
@@ -56,6 +61,41 @@ def check_policy(spec: Spec, ctx: JobContext) -> None:
             found = unenforced(not_enforced(spec, ctx.engine.guards), policy)
     if found:
         raise PolicyRefused.of(found)
+
+
+def check_target(spec: Action, target: Container, raw: Raw, ctx: JobContext) -> None:
+    """Make sure that the policy lets an action be done to this container, which was just looked at.
+
+    Raises:
+        PolicyRefused: it does not; every rule that is broken is named.
+    """
+    policy = load_policy(ctx.settings.policy)
+    reach = as_run(raw) if isinstance(spec, Exec) else None
+    found = target_violations(
+        spec,
+        target.labels,
+        policy,
+        job=_owner(target, ctx),
+        reach=_followed(reach) if reach else None,
+    )
+    if found:
+        raise PolicyRefused.of(found)
+
+
+def _owner(container: Container, ctx: JobContext) -> str:
+    """The job that a container belongs to until it ends; empty where there is none.
+
+    Of a job of another bus nothing is known but what its container says: one that is not to stay is taken for its.
+    """
+    job = container.labels.get(LABEL_JOB, "")
+    if not job:
+        return ""
+    if container.labels.get(LABEL_BUS) != ctx.bus_name:
+        is_task = container.labels.get(LABEL_REMOVE) == "true" and not container.is_stopped
+        return job if is_task else ""
+    with ctx.attached(), suppress(JobNotFound):
+        return "" if ctx.jobs.get(JobId(job)).state.ended else job
+    return ""
 
 
 def _followed(spec: Run) -> Run:

@@ -1,6 +1,6 @@
-"""A worker process: one kind of job, its slots, and the threads that keep it alive.
+"""A worker process: one queue, its slots, and the threads that keep it alive.
 
-It hosts two workers, for the queue that any Engine serves (`run`) and for the one of its own Engine
+It hosts two workers, for the jobs that any Engine may do (`run`) and for those of its own Engine
 (`run@NAME`), with one set of slots between them. SIGTERM and SIGINT only set a flag: it stops
 taking jobs, gives those that run some time, and hands the rest back to their queue.
 """
@@ -26,7 +26,7 @@ from dockbus.bus import Bus
 from dockbus.connection import hurry
 from dockbus.engine import Engine
 from dockbus.errors import DockbusError, EngineNameTaken
-from dockbus.jobs import Kind
+from dockbus.jobs import Queue
 from dockbus.queue import queue_name
 from dockbus.settings import Settings
 from dockbus_workers.orphans import EVERY, remove_orphans
@@ -49,20 +49,20 @@ HAND_BACK = 10.0
 
 
 class WorkerProcess:
-    """Everything one `dockbus worker KIND` runs."""
+    """Everything one `dockbus worker QUEUE` runs."""
 
-    def __init__(self, kind: Kind, settings: Settings) -> None:
+    def __init__(self, queue: Queue, settings: Settings) -> None:
         """Make everything ready; no job is taken yet.
 
         Raises:
-            MissingTool: this machine lacks a program that this kind needs.
+            MissingTool: this machine lacks a program that these jobs need.
             PolicyError: the policy file is wrong.
             SettingsError: a setting is wrong or the bus's key is missing.
         """
         load_policy(settings.policy)
-        if kind is Kind.SCAN:
+        if queue is Queue.SCAN:
             find_program(settings.scan.trivy)
-        self.kind = kind
+        self.queue = queue
         self.settings = settings
         self.stopping = threading.Event()
         self._bus = Bus(settings, patience=settings.redis.outage)
@@ -71,12 +71,12 @@ class WorkerProcess:
         self._pool = ThreadPoolExecutor(settings.worker.slots, thread_name_prefix="slot")
         self._workers = [
             SlotWorker(
-                queue=queue_name(kind, engine),
+                queue=queue_name(queue, engine),
                 bus=self._bus,
                 engine=self._engine,
                 slots=slots,
                 pool=self._pool,
-                name=f"{gethostname()}-{kind}-{token_hex(4)}",
+                name=f"{gethostname()}-{queue}-{token_hex(4)}",
             )
             for engine in (None, settings.engine.name)
         ]
@@ -91,7 +91,7 @@ class WorkerProcess:
             signal.signal(number, self._stop)
         log.info(
             "worker for %s jobs: %d slots, Engine %s at %s",
-            self.kind.value,
+            self.queue.value,
             self.settings.worker.slots,
             self._engine.name,
             self._engine.host,
@@ -121,7 +121,7 @@ class WorkerProcess:
         self._pool.shutdown(wait=False)
         self._engine.close()
         self._bus.close()
-        log.info("worker for %s jobs has stopped", self.kind.value)
+        log.info("worker for %s jobs has stopped", self.queue.value)
 
     def _stop(self, _number: int, _frame: object) -> None:
         self.stopping.set()
@@ -193,7 +193,7 @@ class WorkerProcess:
                 self._try(worker.maintain)
             if turn % round(MEND / BEAT) == 0:
                 self._try(self._workers[0].mend)
-            if turn % round(EVERY / BEAT) == 0 and self.kind is Kind.RUN and not self._trouble:
+            if turn % round(EVERY / BEAT) == 0 and self.queue is Queue.RUN and not self._trouble:
                 self._try(partial(remove_orphans, self._bus, self._engine))
 
     def _try(self, step: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 
 from dockbus import Bus, DockbusError, RedisUnavailable, __version__
 from dockbus.errors import Unauthorized
-from dockbus_producer.api import blobs, events, health, jobs, queues
+from dockbus_producer.api import blobs, events, health, inventory, jobs, queues
 from dockbus_producer.api.access import require_token
 from dockbus_producer.api.openapi import DescribedApp, problems
 from dockbus_producer.api.problems import InvalidRequest, answer
@@ -30,7 +30,7 @@ def create_app(bus: Bus, token: str) -> FastAPI:
     for error in (DockbusError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(error, answer)
     app.include_router(health.router)
-    for router in (jobs.router, blobs.router, events.router, queues.router):
+    for router in (jobs.router, blobs.router, events.router, inventory.router, queues.router):
         app.include_router(
             router,
             prefix="/v1",

@@ -1,4 +1,4 @@
-"""`/v1/events`: what happens on the bus, live and from any point that is still kept."""
+"""`/v1/events`: what happens on the bus, live and from any point that is still kept; `/v1/events/history`: the same in pages."""
 
 from __future__ import annotations
 
@@ -7,38 +7,106 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from dockbus.events import Event
-from dockbus.ids import StreamId
+from dockbus.event_reader import EventFilter, EventReader, position_of
+from dockbus.events import Event, StoredEvent
+from dockbus.ids import BEGINNING, StreamId
 from dockbus_producer.api.access import TheBus
 from dockbus_producer.api.openapi import streams
 from dockbus_producer.api.problems import Problem
-from dockbus_producer.api.streams import LastEventId, Position, bus_events, or_problem
+from dockbus_producer.api.streams import Gone, LastEventId, bus_events, or_problem
 
 router = APIRouter(tags=["events"])
 
+Place = Annotated[str, AfterValidator(position_of)]
+"""Text that becomes a position."""
 
-def _start(
+
+def _wanted(
+    types: Annotated[
+        list[str] | None,
+        Query(alias="type", description="Glob of types, such as `io.dockbus.job.*`; several: any."),
+    ] = None,
+    sources: Annotated[
+        list[str] | None, Query(alias="source", description="Likewise, such as `/engines/edge`.")
+    ] = None,
+    subjects: Annotated[
+        list[str] | None, Query(alias="subject", description="Likewise, such as a job's ID.")
+    ] = None,
+) -> EventFilter:
+    return EventFilter(types or (), sources or (), subjects or ())
+
+
+Wanted = Annotated[EventFilter, Depends(_wanted)]
+
+
+def _reader(
     bus: TheBus,
+    wanted: Wanted,
     last_event_id: LastEventId = None,
     since: Annotated[
-        Position | None,
-        Query(description="Begin after this position; `0`: all that are kept. Default: now."),
+        Place | None,
+        Query(
+            description="Begin after this position (`0`: all that are kept), at this moment, or so long ago: `10m`. "
+            "Default: now."
+        ),
     ] = None,
-) -> StreamId:
+) -> EventReader:
     given = last_event_id or since
-    return StreamId(given) if given else bus.event_stream.end()
+    after = StreamId(given) if given else bus.event_stream.end()
+    return EventReader(bus.event_stream, after, wanted)
 
 
-@router.get("/events", response_class=EventSourceResponse, openapi_extra=streams(Event, Problem))
+@router.get(
+    "/events", response_class=EventSourceResponse, openapi_extra=streams(Event, Gone, Problem)
+)
 async def events(
-    request: Request, bus: TheBus, start: Annotated[StreamId, Depends(_start)]
+    request: Request, reader: Annotated[EventReader, Depends(_reader)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Events as they happen, as server-sent events: the data is a CloudEvent, the id its position.
 
-    To go on after a broken connection, ask again with the last id in `Last-Event-ID`. Trouble on the way is told
-    by a last event `problem`.
+    To go on after a broken connection, ask again with the last id in `Last-Event-ID`. An event `gone` says that events
+    before its `before` were removed before they were read. Trouble on the way is told by a last event `problem`.
     """
-    happens = bus_events(bus, start, stopping=request.app.state.stopping)
+    happens = bus_events(reader, stopping=request.app.state.stopping)
     async for event in or_problem(request, happens):
         yield event
+
+
+class Page(BaseModel):
+    """Some of the events that are kept, oldest first."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    events: list[StoredEvent]
+    next: StreamId
+    """The `since` that gives what comes after these."""
+    at_end: bool
+    """Whether there was nothing after these."""
+    gone: StreamId | None
+    """Events before this position were removed, some of which came after `since`."""
+
+
+@router.get("/events/history")
+def event_history(
+    bus: TheBus,
+    wanted: Wanted,
+    since: Annotated[
+        Place,
+        Query(description="As for `/v1/events`. Default: all that are kept."),
+    ] = BEGINNING,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Page:
+    """Events that are kept, a page at a time."""
+    reader = EventReader(bus.event_stream, StreamId(since), wanted, follow=False)
+    found: list[StoredEvent] = []
+    while len(found) < limit and not reader.at_end:
+        found += reader.look()
+    rest, found = found[limit:], found[:limit]
+    return Page(
+        events=found,
+        next=found[-1].position if rest else reader.position,
+        at_end=reader.at_end and not rest,
+        gone=reader.gone,
+    )

@@ -165,6 +165,54 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             "delay": "1h",
         },
     },
+    "restart": {
+        "summary": "Restart a container, if it is still unhealthy then",
+        "value": {
+            "spec": {
+                "kind": "restart",
+                "container": "shop-web-1",
+                "only_if": "container.health == 'unhealthy'",
+                "timeout": "30s",
+            },
+            "engine": "local",
+        },
+    },
+    "stop": {
+        "summary": "Stop a container, if it still runs since that very moment",
+        "value": {
+            "spec": {
+                "kind": "stop",
+                "container": "shop-web-1",
+                "started": "2026-11-21T12:00:00.123456Z",
+            }
+        },
+    },
+    "start": {
+        "summary": "Start a container, if it ended with an error",
+        "value": {
+            "spec": {
+                "kind": "start",
+                "container": "shop-web-1",
+                "only_if": "container.exit_code != 0",
+            }
+        },
+    },
+    "remove": {
+        "summary": "Remove a container and its anonymous volumes",
+        "value": {"spec": {"kind": "remove", "container": "shop-web-1", "volumes": True}},
+    },
+    "exec": {
+        "summary": "Run a command in a container that runs",
+        "value": {
+            "spec": {
+                "kind": "exec",
+                "container": "shop-db-1",
+                "command": ["pg_dump", "--file", "/backup/shop.sql", "shop"],
+                "user": "postgres",
+            },
+            "timeout": "1h",
+        },
+    },
 }
 """One request of each kind, for the API's description."""
 

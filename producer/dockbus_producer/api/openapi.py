@@ -17,9 +17,10 @@ from dockbus.events import Event
 from dockbus.joblog import LogLine, Progress
 from dockbus_producer.api.job_request import BatchRequest, JobRequest, ReplayRequest
 from dockbus_producer.api.problems import MEDIA_TYPE, STATUS, Problem
+from dockbus_producer.api.streams import Gone
 
 _SCHEMAS = "#/components/schemas/{model}"
-_UNSEEN = (JobRequest, BatchRequest, ReplayRequest, Problem, Event, LogLine, Progress)
+_UNSEEN = (JobRequest, BatchRequest, ReplayRequest, Problem, Event, Gone, LogLine, Progress)
 
 
 class DescribedApp(FastAPI):

@@ -26,6 +26,7 @@ from dockbus.errors import (
     RedisUnavailable,
     Unauthorized,
 )
+from dockbus.inventory import ContainerAmbiguous, ContainerUnknown
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -52,7 +53,9 @@ STATUS: dict[type[DockbusError], int] = {
     Unauthorized: 401,
     ArtefactNotFound: 404,
     BlobNotFound: 404,
+    ContainerUnknown: 404,
     JobNotFound: 404,
+    ContainerAmbiguous: 409,
     JobNotCancelable: 409,
     JobNotReplayable: 409,
     JobRefused: 409,

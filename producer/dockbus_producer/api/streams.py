@@ -14,9 +14,10 @@ from typing import Annotated
 from fastapi import Header, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import ServerSentEvent
-from pydantic import StringConstraints
+from pydantic import BaseModel, StringConstraints
 
 from dockbus import Bus, DockbusError, JobHandle
+from dockbus.event_reader import EventReader
 from dockbus.ids import StreamId
 from dockbus_producer.api.problems import problem
 
@@ -53,16 +54,25 @@ async def job_log(
     yield ServerSentEvent(event="end", data=await run_in_threadpool(job.refresh))
 
 
+class Gone(BaseModel):
+    """Events that came before this position were removed before they were read."""
+
+    before: StreamId
+
+
 async def bus_events(
-    bus: Bus, after: StreamId, *, stopping: Callable[[], bool]
+    reader: EventReader, *, stopping: Callable[[], bool]
 ) -> AsyncIterator[ServerSentEvent]:
-    """Events after that position, as they happen."""
+    """What the reader finds, as it happens."""
+    told = None
     while not stopping():
-        batch = await run_in_threadpool(bus.event_stream.read, after)
+        batch = await run_in_threadpool(reader.look)
+        if reader.gone and reader.gone != told:
+            told = reader.gone
+            yield ServerSentEvent(event="gone", data=Gone(before=told))
         for stored in batch:
-            after = stored.position
             yield ServerSentEvent(id=stored.position, data=stored.event)
-        if not batch:
+        if reader.at_end:
             await asyncio.sleep(PAUSE)
 
 

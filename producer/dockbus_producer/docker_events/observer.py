@@ -63,6 +63,7 @@ class DockerEvents:
         """The thread that hears; None before Redis has answered for the first time."""
         self._name = engine.name
         self._engine = engine
+        self._stream = bus.event_stream
         self._ledger = Ledger(bus, engine.name)
         self._audit = Audit(engine)
         self._world = World(engine.name)
@@ -271,6 +272,7 @@ class DockerEvents:
         self._resynced = datetime.now(UTC)
         self._full_due = begun + FULL if full else self._full_due
         self._audit_due = begun + AUDIT * random.uniform(0.9, 1.1)  # noqa: S311  jitter
+        self._stream.trim()
         resynced = self._event(RESYNCED, containers=containers, images=len(images))
         self._commit(_tellings([resynced]), images)
 

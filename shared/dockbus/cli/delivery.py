@@ -1,6 +1,6 @@
 """How the commands that put a job on the bus send it and follow it: the options that they share, and what these do.
 
-Exit codes: that of the container for `run`, 2 for an image whose scan failed its verdict, 1 where the
+Exit codes: that of the container for `run`, of the command for `exec`, 2 for an image whose scan failed its verdict, 1 where the
 job or dockbus failed, 130 after Ctrl-C.
 """
 
@@ -17,7 +17,7 @@ from dockbus.bus import Bus, JobHandle
 from dockbus.cli import output, results, terminal
 from dockbus.cli.options import Json, seconds
 from dockbus.errors import JobNotCancelable
-from dockbus.jobs import KINDS, Result, RunResult, ScanResult, Spec
+from dockbus.jobs import KINDS, ExecResult, Result, RunResult, ScanResult, Spec
 
 _TERMS = "How it is sent"
 """Where `--help` lists the options of `Delivery`."""
@@ -165,7 +165,7 @@ def note_if_unserved(bus: Bus, job: JobHandle) -> None:
 def exit_code(result: Result) -> int:
     """What the command returns for a job that succeeded."""
     match result:
-        case RunResult():
+        case RunResult() | ExecResult():
             return result.exit_code or 0
         case ScanResult(verdict="failed"):
             return 2

@@ -1,13 +1,11 @@
-"""The commands that look at the bus: jobs, logs, events and queues; and `cancel` and `doctor`."""
+"""The commands that look at the bus: jobs, logs and queues; and `cancel` and `doctor`."""
 
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections import deque
 from contextlib import closing, nullcontext
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated
 
@@ -95,34 +93,6 @@ def cancel(job_id: JobArgument, as_json: Json = False) -> None:
         terminal.line(f"job {found.id} is {found.state}")
     else:
         terminal.line(f"job {found.id} is being stopped")
-
-
-def _position(text: str) -> str:
-    if not re.fullmatch(r"\d+(-\d+)?", text):
-        raise typer.BadParameter("a position is what `--json` shows, such as 1700000000000-0; or 0")
-    return text
-
-
-def events(
-    follow: Follow = False,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            parser=_position,
-            metavar="POSITION",
-            help="Only those after it. Default: 0, all that are kept; with --follow: from now on.",
-        ),
-    ] = None,
-    glob: Annotated[
-        str, typer.Option("--type", metavar="GLOB", help="Only of such types: 'io.dockbus.job.*'.")
-    ] = "*",
-    as_json: Json = False,
-) -> None:
-    """Print what has happened, one event a line."""
-    with Bus.connect() as bus:
-        for stored in bus.events(since=since or ("" if follow else "0"), follow=follow):
-            if fnmatchcase(stored.event.type, glob):
-                output.json_line(stored) if as_json else output.event(stored)
 
 
 def queues(as_json: Json = False) -> None:

@@ -16,7 +16,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from dockbus.cli import kinds, look, order, output, terminal
+from dockbus.cli import inventory, kinds, look, order, output, terminal
+from dockbus.cli.events import events
 from dockbus.cli.options import JSON
 from dockbus.cli.policy import policy
 from dockbus.cli.up import up
@@ -29,8 +30,9 @@ CONTRIBUTED = {
     "rules": "Check a rule file without running anything.",
     "schedule": "Put jobs on the bus at their times.",
     "schedules": "Check a schedule file without running anything.",
+    "sinks": "Look at the URLs that are told of events, and send again.",
     "watch": "Publish this Engine's events and run the rules on them.",
-    "worker": "Carry out the jobs of one kind.",
+    "worker": "Carry out the jobs of one queue.",
 }
 """What `dockbus --help` says of commands that it does not import."""
 
@@ -41,6 +43,11 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         kinds.build,
         kinds.scan,
         kinds.cleanup,
+        kinds.restart,
+        kinds.stop,
+        kinds.start,
+        kinds.remove,
+        kinds.run_command,
         order.enqueue,
         order.replay,
     ),
@@ -51,8 +58,11 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         look.artefacts,
         look.artefact,
         look.cancel,
-        look.events,
+        events,
         look.queues,
+        inventory.containers,
+        inventory.images,
+        inventory.engines,
         look.doctor,
         policy,
     ),

@@ -17,7 +17,6 @@ from dockbus.cli.results import result, what
 from dockbus.cli.terminal import Cell, cell, console, line, printable, short, table
 from dockbus.doctor import Check, Level, Setting
 from dockbus.errors import DockbusError
-from dockbus.events import StoredEvent
 from dockbus.joblog import LogLine
 from dockbus.jobs import CleanupResult, ScanResult
 from dockbus.records import JobRecord, JobState, QueueRecord
@@ -68,7 +67,7 @@ def error(problem: DockbusError | str, *, as_json: bool = False) -> None:
     console(stderr=True).print(text, soft_wrap=True)
 
 
-# -- jobs, queues, events ------------------------------------------------------------------
+# -- jobs, queues --------------------------------------------------------------------------
 
 
 def jobs(records: Sequence[JobRecord]) -> None:
@@ -149,23 +148,6 @@ def artefacts(found: Iterable[Artefact]) -> None:
     table(
         ("NAME", ">SIZE", "TYPE"),
         ((artefact.name, show_size(artefact.size), artefact.media_type) for artefact in found),
-    )
-
-
-def event(stored: StoredEvent) -> None:
-    """One event, on one line."""
-    fact = stored.event
-    data = " ".join(
-        f"{key}={value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in fact.data.items()
-    )
-    line(
-        Text.assemble(
-            (_time(fact.time) or "", "dim"),
-            f"  {printable(fact.type)}",
-            (f"  {printable(fact.subject)}", "bold"),
-            (f"  {printable(data)}" if data else "", "dim"),
-        )
     )
 
 

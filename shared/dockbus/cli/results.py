@@ -7,11 +7,16 @@ from rich.text import Text
 from dockbus.cli import findings
 from dockbus.cli.terminal import line, note, printable, table
 from dockbus.jobs import (
+    Action,
+    ActionResult,
     Build,
     BuildResult,
     Cleanup,
     CleanupItem,
     CleanupResult,
+    Exec,
+    ExecResult,
+    NotDone,
     PullResult,
     Result,
     RunResult,
@@ -21,6 +26,14 @@ from dockbus.jobs import (
 from dockbus.jobs.cleanup import Reason
 from dockbus.units import show_size, show_span
 
+_WHY_NOT = {
+    NotDone.GONE: "there is no such container",
+    NotDone.OTHER_LIFE: "the container was started at another time",
+    NotDone.CONDITION: "the condition does not hold",
+    NotDone.RUNNING: "the container runs already",
+    NotDone.STOPPED: "the container does not run",
+}
+
 
 def what(spec: Spec) -> str:
     """What a job is about, in a few words."""
@@ -29,6 +42,10 @@ def what(spec: Spec) -> str:
             return _leftovers(spec) + (" (dry run)" if spec.dry_run else "")
         case Build():
             return spec.tags[0]
+        case Exec():
+            return " ".join([spec.container, *spec.command])
+        case Action():
+            return spec.container
         case _:
             return " ".join(
                 [spec.image or "vulnerability database", *(getattr(spec, "command", None) or ())]
@@ -56,6 +73,12 @@ def result(value: Result) -> None:
             findings.show(value)
         case CleanupResult():
             _cleanup(value)
+        case ActionResult(done=False):
+            note(f"nothing done: {_WHY_NOT[value.reason] if value.reason else ''}")
+        case ExecResult():
+            note(f"exit code {value.exit_code} after {show_span(value.duration)}")
+        case ActionResult():
+            note(f"container {(value.container_id or '')[:12]} is {value.state or 'gone'}")
 
 
 def _leftovers(spec: Cleanup) -> str:

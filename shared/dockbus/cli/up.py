@@ -1,7 +1,7 @@
 """`dockbus up`: the whole bus on one machine in one terminal, until Ctrl-C.
 
 Redis and, where none answers, a private Engine are started here; the API, the event producer, a worker
-per kind and the metrics worker run as the same commands one would start by hand.
+per queue and the metrics worker run as the same commands one would start by hand.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rich.text import Text
 
 from dockbus import programs
 from dockbus.errors import MissingExtra, SettingsError
-from dockbus.jobs import Kind
+from dockbus.jobs import Queue
 from dockbus.settings import Settings
 from dockbus.supervisor import Supervisor
 
@@ -124,14 +124,14 @@ def _programs(
     yield "api", ["api"]
     yield "watch", ["watch"]
     yield "metrics", ["metrics"]
-    for kind in Kind:
-        if kind is Kind.SCAN and programs.find(settings.scan.trivy) is None:
+    for queue in Queue:
+        if queue is Queue.SCAN and programs.find(settings.scan.trivy) is None:
             say(
                 "scan",
                 "Trivy is not installed, so scan jobs wait in their queue; `dockbus doctor` says what to do",
             )
             continue
-        yield kind.value, ["worker", kind.value]
+        yield queue.value, ["worker", queue.value]
 
 
 def _check_ports(settings: Settings) -> None:
@@ -164,7 +164,7 @@ def _wait_for_api(settings: Settings, timeout: float = 30.0) -> None:
 def _tell(name: str, line: str) -> None:
     colour = _COLOURS[sum(name.encode()) % len(_COLOURS)]
     _console.print(
-        Text(f"{name:>8} │ ", style=colour).append(line, style="default"), soft_wrap=True
+        Text(f"{name:>9} │ ", style=colour).append(line, style="default"), soft_wrap=True
     )
 
 

@@ -17,6 +17,7 @@ from dockbus.engine.errors import (
     EngineRejected,
     EngineTimeout,
     EngineUnavailable,
+    ExecNotFound,
     ImageCorrupt,
     ImageNotFound,
     RegistryDenied,
@@ -25,7 +26,9 @@ from dockbus.engine.errors import (
     RegistryStalled,
     RegistryUnavailable,
     RegistryUntrusted,
+    SignalNotChosen,
 )
+from dockbus.engine.execs import ExecView
 from dockbus.engine.logins import CredentialsUnusable, Login
 from dockbus.engine.streams import Stream
 from dockbus.engine.views import (
@@ -62,6 +65,8 @@ __all__ = [
     "EngineRejected",
     "EngineTimeout",
     "EngineUnavailable",
+    "ExecNotFound",
+    "ExecView",
     "FileSystem",
     "Image",
     "ImageCorrupt",
@@ -78,6 +83,7 @@ __all__ = [
     "RegistryUnavailable",
     "RegistryUntrusted",
     "RemoteImage",
+    "SignalNotChosen",
     "Stream",
     "VolumeView",
     "has_labels",

@@ -24,6 +24,7 @@ from dockbus.engine.builds import Builds
 from dockbus.engine.containers import Containers
 from dockbus.engine.disk import Disk
 from dockbus.engine.errors import EngineError, EngineUnavailable, classify, translated
+from dockbus.engine.execs import Execs
 from dockbus.engine.images import Images
 from dockbus.engine.networks import Networks
 from dockbus.engine.streams import Stream, read_objects
@@ -49,6 +50,7 @@ class Engine:
         self._api: Any = None
         self.images = Images(self)
         self.containers = Containers(self)
+        self.execs = Execs(self)
         self.builds = Builds(self)
         self.networks = Networks(self)
         self.volumes = Volumes(self)

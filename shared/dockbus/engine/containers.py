@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dockbus.engine.bodies import create_body
-from dockbus.engine.errors import ContainerNotFound, EngineRejected, translated
-from dockbus.engine.streams import Stream, read_log, read_objects
+from dockbus.engine.errors import (
+    ContainerNotFound,
+    EngineRejected,
+    SignalNotChosen,
+    translated,
+)
+from dockbus.engine.streams import Stream, read_bytes, read_log, read_objects
 from dockbus.engine.views import Container, LogChunk, Raw
 from dockbus.jobs.running import OWN_NETWORK, ContainerSpec
 
 if TYPE_CHECKING:
     from dockbus.engine.client import Engine
+
+SIGNAL_SINCE = (1, 42)
+"""The API version that lets whoever stops a container choose the signal."""
 
 
 class Containers:
@@ -53,6 +62,39 @@ class Containers:
                 self._engine.api.stop(container, timeout=round(timeout))
         except ContainerNotFound:
             pass
+
+    def change(
+        self,
+        container: str,
+        verb: Literal["start", "stop", "restart"],
+        *,
+        grace: float = 0.0,
+        signal: str | None = None,
+    ) -> Stream[bytes]:
+        """Have it started, stopped or restarted; for those who wait no longer than they have to. The Engine sees it through.
+
+        Args:
+            container: which.
+            verb: what; where that is so already, nothing happens.
+            grace: seconds between the stop signal and the kill, rounded up.
+            signal: the stop signal, where it is not to be the container's own.
+
+        Returns:
+            A stream without items, which ends when it is done.
+
+        Raises:
+            ContainerNotFound: it is not there.
+            SignalNotChosen: the Engine cannot take a signal.
+            EngineError: it cannot be started.
+        """
+        api = self._engine.api
+        params: dict[str, Any] = {} if verb == "start" else {"t": math.ceil(grace)}
+        if signal:
+            if tuple(map(int, api.api_version.split("."))) < SIGNAL_SINCE:
+                raise SignalNotChosen(f"this one speaks API {api.api_version}")
+            params["signal"] = signal
+        path, idle = f"/containers/{container}/{verb}", grace + api.timeout
+        return self._engine.open("POST", path, read_bytes, params=params, idle=idle)
 
     def remove(self, container: str, *, force: bool = False, volumes: bool = True) -> None:
         """Remove it, with its anonymous volumes unless told not to; nothing happens if it is gone. `force` kills it first."""

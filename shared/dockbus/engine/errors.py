@@ -54,6 +54,17 @@ class ContainerNotFound(EngineError):
     """There is no such container on this Engine."""
 
 
+class ExecNotFound(EngineError):
+    """There is no such command in a container of this Engine, or no longer."""
+
+
+class SignalNotChosen(EngineError):
+    """Engines before Docker 23 stop a container with its own signal only.
+
+    Leave `signal` out, or make the container with the right `stop_signal`.
+    """
+
+
 class ImageNotFound(EngineError):
     """There is no such image.
 
@@ -163,7 +174,8 @@ _TABLE: tuple[tuple[int | None, str, type[EngineError]], ...] = (
         r"|failed to resolve reference .* not found|no match for platform|does not match the specified platform",
         ImageNotFound,
     ),
-    (None, r"no such container", ContainerNotFound),
+    (None, r"no such container|multiple ids found", ContainerNotFound),
+    (404, r"no such exec instance", ExecNotFound),
     (
         None,
         r"unexpected HTTP status: 5|HTTP 5\d\d response|: 5\d\d (Internal|Bad|Service|Gateway)"

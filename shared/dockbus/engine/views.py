@@ -161,6 +161,8 @@ class Container:
     """Names of those it is on."""
     volumes: frozenset[str] = frozenset()
     """Names of those it has."""
+    stop_timeout: int = 10
+    """Seconds it has between the stop signal and the kill; -1 is for ever."""
 
     @property
     def is_stopped(self) -> bool:
@@ -195,6 +197,7 @@ class Container:
             ports=_ports(raw.get("NetworkSettings") or {}),
             networks=_networks(raw),
             volumes=_volumes(raw),
+            stop_timeout=_stop_timeout(raw["Config"]),
         )
 
     @classmethod
@@ -213,6 +216,11 @@ class Container:
             networks=_networks(raw),
             volumes=_volumes(raw),
         )
+
+
+def _stop_timeout(config: Raw) -> int:
+    given: int | None = config.get("StopTimeout")
+    return 10 if given is None else given
 
 
 def _networks(raw: Raw) -> frozenset[str]:

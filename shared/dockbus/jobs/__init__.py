@@ -1,4 +1,4 @@
-"""The five job kinds: what goes in (a spec), what comes out (a result), and the registry of both.
+"""The job kinds: what goes in (a spec), what comes out (a result), and the registry of both.
 
 A new kind is a module here, a handler in `dockbus_workers.handlers`, and one line in each registry.
 """
@@ -12,6 +12,22 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from dockbus.errors import InvalidSpec, near_miss
+from dockbus.jobs.actions import (
+    Action,
+    ActionResult,
+    Ending,
+    Exec,
+    ExecResult,
+    NotDone,
+    Remove,
+    RemoveResult,
+    Restart,
+    RestartResult,
+    Start,
+    StartResult,
+    Stop,
+    StopResult,
+)
 from dockbus.jobs.base import (
     LABEL_BUS,
     LABEL_JOB,
@@ -20,6 +36,7 @@ from dockbus.jobs.base import (
     LABEL_ORDER,
     LABEL_REMOVE,
     Kind,
+    Queue,
     ResultModel,
     SpecModel,
 )
@@ -31,9 +48,22 @@ from dockbus.jobs.run import Run, RunResult
 from dockbus.jobs.scan import Scan, ScanResult, Vulnerability
 from dockbus.retries import RetryPolicy
 
-Spec = Annotated[Pull | Build | Run | Scan | Cleanup, Field(discriminator="kind")]
+Spec = Annotated[
+    Pull | Build | Run | Scan | Cleanup | Restart | Stop | Start | Remove | Exec,
+    Field(discriminator="kind"),
+]
 Result = Annotated[
-    PullResult | BuildResult | RunResult | ScanResult | CleanupResult, Field(discriminator="kind")
+    PullResult
+    | BuildResult
+    | RunResult
+    | ScanResult
+    | CleanupResult
+    | RestartResult
+    | StopResult
+    | StartResult
+    | RemoveResult
+    | ExecResult,
+    Field(discriminator="kind"),
 ]
 
 
@@ -55,6 +85,11 @@ KINDS: dict[Kind, KindInfo] = {
     Kind.RUN: KindInfo(Run, RunResult, 3600, RetryPolicy(base=2.0)),
     Kind.SCAN: KindInfo(Scan, ScanResult, 900, RetryPolicy(base=4.0)),
     Kind.CLEANUP: KindInfo(Cleanup, CleanupResult, 600, RetryPolicy(base=2.0)),
+    Kind.RESTART: KindInfo(Restart, RestartResult, 300, RetryPolicy(base=2.0)),
+    Kind.STOP: KindInfo(Stop, StopResult, 300, RetryPolicy(base=2.0)),
+    Kind.START: KindInfo(Start, StartResult, 300, RetryPolicy(base=2.0)),
+    Kind.REMOVE: KindInfo(Remove, RemoveResult, 300, RetryPolicy(base=2.0)),
+    Kind.EXEC: KindInfo(Exec, ExecResult, 3600, RetryPolicy(base=2.0)),
 }
 
 _spec: TypeAdapter[Spec] = TypeAdapter(Spec)
@@ -110,17 +145,28 @@ __all__ = [
     "LABEL_MANAGED",
     "LABEL_ORDER",
     "LABEL_REMOVE",
+    "Action",
+    "ActionResult",
     "Build",
     "BuildResult",
     "Cleanup",
     "CleanupItem",
     "CleanupResult",
+    "Ending",
+    "Exec",
+    "ExecResult",
     "Gate",
     "Ignore",
     "Kind",
     "KindInfo",
+    "NotDone",
     "Pull",
     "PullResult",
+    "Queue",
+    "Remove",
+    "RemoveResult",
+    "Restart",
+    "RestartResult",
     "Result",
     "ResultModel",
     "Run",
@@ -130,6 +176,10 @@ __all__ = [
     "Severity",
     "Spec",
     "SpecModel",
+    "Start",
+    "StartResult",
+    "Stop",
+    "StopResult",
     "Vulnerability",
     "explain",
     "parse_result",

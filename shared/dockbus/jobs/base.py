@@ -30,14 +30,35 @@ SecretName = Annotated[
 """The name of a secret that the worker has. A job names secrets, it never holds one."""
 
 
-class Kind(StrEnum):
-    """The five kinds of job; also the name of the queue each is put on."""
+class Queue(StrEnum):
+    """The queues, and so the sorts of worker: one for each large kind, and one for all that act on a container."""
 
     PULL = "pull"
     BUILD = "build"
     RUN = "run"
     SCAN = "scan"
     CLEANUP = "cleanup"
+    CONTAINER = "container"
+
+
+class Kind(StrEnum):
+    """The kinds of job: five large ones, and five small ones that act on a container."""
+
+    PULL = "pull"
+    BUILD = "build"
+    RUN = "run"
+    SCAN = "scan"
+    CLEANUP = "cleanup"
+    RESTART = "restart"
+    STOP = "stop"
+    START = "start"
+    REMOVE = "remove"
+    EXEC = "exec"
+
+    @property
+    def queue(self) -> Queue:
+        """The queue that jobs of this kind are put on."""
+        return Queue(self.value) if self.value in list(Queue) else Queue.CONTAINER
 
 
 class SpecModel(BaseModel):

@@ -5,13 +5,14 @@ A policy is data (`models`), its rules are a table (`rules`), and its verdict a 
 """
 
 from dockbus.policy.errors import PolicyError, PolicyRefused
-from dockbus.policy.models import Allow, BindMount, Images, Limits, Policy, Violation
+from dockbus.policy.models import Actions, Allow, BindMount, Images, Limits, Policy, Violation
 from dockbus.policy.rules import LEVELS, RULES, Rule
-from dockbus.policy.verdict import unenforced, violations
+from dockbus.policy.verdict import target_violations, unenforced, violations
 
 __all__ = [
     "LEVELS",
     "RULES",
+    "Actions",
     "Allow",
     "BindMount",
     "Images",
@@ -21,6 +22,7 @@ __all__ = [
     "PolicyRefused",
     "Rule",
     "Violation",
+    "target_violations",
     "unenforced",
     "violations",
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from dockbus.errors import near_miss
-from dockbus.jobs.base import ResultModel
+from dockbus.jobs.base import Kind, Queue, ResultModel
 from dockbus.jobs.running.isolation import Capability
 from dockbus.jobs.running.parts import Part
 from dockbus.policy.paths import canonical
@@ -39,6 +39,13 @@ def _image(pattern: str) -> str:
     return pattern
 
 
+def _action(name: str) -> str:
+    if name not in _ACTIONS:
+        raise ValueError(f"there is no action {name!r}{near_miss(name, _ACTIONS)}")
+    return name
+
+
+_ACTIONS = [kind.value for kind in Kind if kind.queue is Queue.CONTAINER]
 Glob = Annotated[str, Field(min_length=1)]
 """A name in which `*` and `?` stand for anything."""
 
@@ -91,6 +98,15 @@ class Limits(Part):
     """CPUs; a job then has to say how many it may use."""
 
 
+class Actions(Part):
+    """What may be done to containers that are there."""
+
+    only_labelled: dict[str, str] = {}
+    """Labels that a container must carry to be acted on; an empty value stands for any."""
+    forbid: list[Annotated[str, AfterValidator(_action)]] = []
+    """Actions that no job may do: of `restart`, `stop`, `start`, `remove` and `exec`."""
+
+
 class Policy(Part):
     """What jobs may ask of an Engine."""
 
@@ -102,6 +118,8 @@ class Policy(Part):
     """Which images may be used."""
     limits: Limits = Limits()
     """The most that one job may ask for."""
+    actions: Actions = Actions()
+    """What may be done to containers that are there."""
 
     def holds(self, rule: Rule) -> bool:
         """Whether a rule is in force."""

@@ -68,6 +68,36 @@ _ALL = (
         "set `cpus`",
     ),
     Rule(
+        "forbidden-action",
+        "privileged",
+        "actions on containers that stand in `actions.forbid`, where the policy has that",
+        "do without it",
+    ),
+    Rule(
+        "unlabelled-target",
+        "privileged",
+        "actions on containers without the labels of `actions.only_labelled`, where the policy has that",
+        "make the container with these labels",
+    ),
+    Rule(
+        "kept-container",
+        "privileged",
+        "removing a container that carries the label `dockbus.keep` with the value `true`",
+        "make it anew without the label first",
+    ),
+    Rule(
+        "job-container",
+        "baseline",
+        "actions on the container of a job that has not ended",
+        "cancel that job, or wait for its end",
+    ),
+    Rule(
+        "exec-reach",
+        "baseline",
+        "commands in containers that have what no job's container may have: privileges, folders or namespaces of the machine…",
+        "run the command in a container of its own, or have what it reaches allowed",
+    ),
+    Rule(
         "privileged",
         "baseline",
         "privileged containers, whose root is the machine's",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from dockbus.jobs import LABEL_KEEP, Build, Pull, Run, Spec
+from dockbus.jobs import LABEL_KEEP, Action, Build, Exec, Pull, Remove, Run, Spec
 from dockbus.policy import isolation, mounts
 from dockbus.policy.models import Policy, Violation
 from dockbus.policy.mounts import Broken
@@ -15,6 +15,14 @@ from dockbus.references import Reference, is_id
 _OPEN_LABELS = (LABEL_KEEP, "dockbus.demo", "dockbus.test", "dockbus.test.*")
 _OWN_IMAGES = ("dockbus/holder", "dockbus-building")
 """What dockbus calls images that it makes for itself: what holds secrets, and what is not yet built."""
+_REACH = frozenset(
+    {
+        *("privileged", "host-network", "container-network", "host-pid", "host-ipc", "host-uts"),
+        *("host-users", "engine-socket", "sensitive-path", "host-path", "device"),
+        *("shared-propagation", "capability", "seccomp-unconfined", "apparmor-unconfined"),
+    }
+)
+"""The rules about what leads from a container to the machine, or to another container."""
 _MODULES = ("apparmor", "selinux", "seccomp")
 
 
@@ -35,6 +43,41 @@ def unenforced(fields: Iterable[str], policy: Policy) -> list[Violation]:
     )
 
 
+def target_violations(
+    spec: Action, labels: Mapping[str, str], policy: Policy, *, job: str = "", reach: Run | None
+) -> list[Violation]:
+    """What the policy refuses of an action because of the container that it is about.
+
+    Args:
+        spec: the action.
+        labels: the container's.
+        policy: the policy.
+        job: the job that the container belongs to, where that has not ended.
+        reach: a run job that would have made the container; None where that cannot be said.
+    """
+    return _in_force(_broken_by_target(spec, labels, policy, job, reach), policy)
+
+
+def _broken_by_target(
+    spec: Action, labels: Mapping[str, str], policy: Policy, job: str, reach: Run | None
+) -> Iterator[Broken]:
+    for label, value in policy.actions.only_labelled.items():
+        if label not in labels or value not in ("", labels[label]):
+            wanted = f"{label}={value}" if value else label
+            yield "unlabelled-target", "container", f"it does not carry the label {wanted}"
+    if isinstance(spec, Remove) and labels.get(LABEL_KEEP) == "true":
+        yield "kept-container", "container", f"it carries the label {LABEL_KEEP}"
+    if job:
+        yield "job-container", "container", f"it is that of job {job}"
+    if isinstance(spec, Exec):
+        if reach is None:
+            yield "exec-reach", "container", "what it can reach is not known"
+        else:
+            broken = [*isolation.check(reach, policy), *mounts.check(reach, policy)]
+            for found in _in_force((one for one in broken if one[0] in _REACH), policy):
+                yield "exec-reach", "container", f"{found.rule}: {found.field}: {found.what}"
+
+
 def _in_force(broken: Iterable[Broken], policy: Policy) -> list[Violation]:
     return [
         Violation(rule=rule.id, field=field, what=what, remedy=rule.remedy, cis=rule.cis)
@@ -44,6 +87,8 @@ def _in_force(broken: Iterable[Broken], policy: Policy) -> list[Violation]:
 
 
 def _broken(spec: Spec, policy: Policy) -> Iterator[Broken]:
+    if spec.kind in policy.actions.forbid:
+        yield "forbidden-action", "kind", f"{spec.kind.value} is not allowed"
     if isinstance(spec, Run | Build):
         for label in spec.labels:
             if label.startswith("dockbus.") and not matches(label, _OPEN_LABELS):

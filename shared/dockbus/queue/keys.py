@@ -5,7 +5,7 @@ from __future__ import annotations
 from rq.defaults import RQ_KEY_PREFIX
 
 from dockbus.ids import JobId
-from dockbus.jobs import Kind
+from dockbus.jobs import Queue
 
 RQ = RQ_KEY_PREFIX
 INDEX = "dockbus:jobs"
@@ -34,6 +34,6 @@ def workers_key(queue: str) -> str:
     return f"{RQ}:workers:{queue}"
 
 
-def queue_name(kind: Kind, engine: str | None) -> str:
-    """The queue of a kind: `run` for any Engine, `run@NAME` for that Engine only."""
-    return f"{kind.value}@{engine}" if engine else kind.value
+def queue_name(queue: Queue, engine: str | None) -> str:
+    """Where its jobs are: `run` for any Engine, `run@NAME` for that Engine only."""
+    return f"{queue.value}@{engine}" if engine else queue.value

@@ -22,7 +22,7 @@ from redis.exceptions import ResponseError
 
 from dockbus.errors import DockbusError, JobNotCancelable, JobNotFound, JobRefused, KeyConflict
 from dockbus.ids import JobId
-from dockbus.jobs import Kind, parse_result
+from dockbus.jobs import Queue, Spec, parse_result
 from dockbus.orders import Order
 from dockbus.queue.keys import (
     BUS,
@@ -145,17 +145,14 @@ class Jobs:
         fields: dict[str, Argument] = {
             "created_at": made,
             "data": zlib.compress(data, 1),
-            "origin": queue_name(order.spec.kind, order.engine),
+            "origin": queue_name(order.spec.kind.queue, order.engine),
             "description": kind,
             "timeout": math.ceil(order.limit),
             "result_ttl": self._kept.result_ttl,
             "failure_ttl": self._kept.failure_ttl,
             "sig": sign(self._keys[0], job_id, data),
             "tries": order.policy.max + 1,
-            "facts": json.dumps(
-                {"kind": kind}
-                | ({"image": image} if (image := getattr(order.spec, "image", "")) else {})
-            ),
+            "facts": json.dumps({"kind": kind} | _about(order.spec)),
         }
         if order.priority == "high":
             fields["front"] = 1
@@ -223,7 +220,7 @@ class Jobs:
 
     def unended(self, engine: str) -> dict[JobId, bool]:
         """The jobs that have not ended and may come to this Engine, and whether each is being carried out."""
-        names = [name for kind in Kind for name in (kind.value, queue_name(kind, engine))]
+        names = [queue_name(queue, name) for queue in Queue for name in (None, engine)]
         with self._redis.pipeline(transaction=True) as pipe:
             for name in names:
                 pipe.lrange(queue_key(name), 0, -1)
@@ -250,11 +247,11 @@ class Jobs:
         return found
 
     def queues(self) -> list[QueueRecord]:
-        """All queues that have ever had a job, and the plain queue of each kind."""
+        """All queues that have ever had a job, and those for any Engine."""
         known: Any = self._redis.smembers(f"{RQ}:queues")
         prefix = queue_key("")
         names = {raw.decode("utf-8", "replace").removeprefix(prefix) for raw in known}
-        return [self._queue(name) for name in sorted(names | {kind.value for kind in Kind})]
+        return [self._queue(name) for name in sorted(names | {queue.value for queue in Queue})]
 
     def _queue(self, name: str) -> QueueRecord:
         # Plain counts: RQ's own ways to ask would fail or retry jobs as a side effect of looking.
@@ -329,6 +326,12 @@ class Jobs:
             raise JobNotFound(job_id)
         if answer == b"ended":
             raise JobNotCancelable(f"job {job_id} {self.get(job_id).state.value}")
+
+
+def _about(spec: Spec) -> dict[str, str]:
+    """What a job's events say of what it is about."""
+    fields = {name: getattr(spec, name, None) for name in ("image", "container")}
+    return {name: value for name, value in fields.items() if value}
 
 
 def decoded(raw: Mapping[bytes, bytes]) -> dict[str, bytes]:

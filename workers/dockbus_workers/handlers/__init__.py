@@ -11,6 +11,7 @@ from typing import Any
 
 from dockbus.jobs import Kind, ResultModel
 from dockbus_workers.context import JobContext
+from dockbus_workers.handlers.actions import remove, restart, run_command, start, stop
 from dockbus_workers.handlers.build import build
 from dockbus_workers.handlers.cleanup import cleanup
 from dockbus_workers.handlers.pull import pull
@@ -23,6 +24,11 @@ HANDLERS: dict[Kind, Callable[[Any, JobContext], ResultModel]] = {
     Kind.RUN: run,
     Kind.SCAN: scan,
     Kind.CLEANUP: cleanup,
+    Kind.RESTART: restart,
+    Kind.STOP: stop,
+    Kind.START: start,
+    Kind.REMOVE: remove,
+    Kind.EXEC: run_command,
 }
 
 CLEARING: dict[Kind, Callable[[JobContext], None]] = {Kind.RUN: clear}

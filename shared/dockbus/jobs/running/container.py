@@ -57,6 +57,15 @@ def _address(text: str) -> str:
 
 
 HostName = Annotated[str, AfterValidator(_host_name)]
+Environment = Annotated[
+    dict[Variable, Word],
+    BeforeValidator(_env, json_schema_input_type=dict[str, str] | list[str]),
+]
+"""Environment variables, as a mapping or a list of `NAME=VALUE`."""
+UserName = Annotated[str, Field(pattern=r"^[^\s:]+(:[^\s:]+)?$", max_length=255)]
+"""A user, or `user:group`, by name or number."""
+Signal = Annotated[str, Field(pattern=r"^((SIG)?[A-Z][A-Z0-9+-]*|[1-9]\d?)$")]
+"""A signal, by name or number."""
 
 
 class Program(SpecModel):
@@ -70,14 +79,11 @@ class Program(SpecModel):
     """Program and arguments. Default: the image's own."""
     entrypoint: list[Word] | None = None
     """Replaces the image's entry point."""
-    env: Annotated[
-        dict[Variable, Word],
-        BeforeValidator(_env, json_schema_input_type=dict[str, str] | list[str]),
-    ] = {}
+    env: Environment = {}
     """Environment variables. They can be read by whoever may inspect containers: no place for secrets."""
     working_dir: ContainerPath | None = None
     """Folder the program starts in."""
-    user: str | None = Field(default=None, pattern=r"^[^\s:]+(:[^\s:]+)?$", max_length=255)
+    user: UserName | None = None
     """User, or `uid:gid`, the program runs as. Default: the image's own."""
     group_add: list[Annotated[str, Field(pattern=r"^[^\s:]+$", max_length=255)]] = []
     """Further groups of that user, by name or number."""
@@ -103,7 +109,7 @@ class Program(SpecModel):
         str, Field(pattern=r"^(no|always|unless-stopped|on-failure(:[1-9]\d{0,5})?)$")
     ] = "no"
     """Whether the Engine starts it again when it ends: `no`, `always`, `unless-stopped`, `on-failure` or `on-failure:5`."""
-    stop_signal: str | None = Field(default=None, pattern=r"^((SIG)?[A-Z][A-Z0-9+-]*|[1-9]\d?)$")
+    stop_signal: Signal | None = None
     """Signal that asks it to stop. Default: the image's, or SIGTERM."""
     stop_timeout: Seconds = Field(default=10.0, ge=0, le=3600)
     """Seconds between the stop signal and the kill."""

@@ -1,6 +1,6 @@
-"""Named secrets, as the worker's host gives them: one file each, as Docker, systemd and Kubernetes mount them.
+"""Named secrets, as the host gives them: one file each, as Docker, systemd and Kubernetes mount them.
 
-A job holds a secret's name only, so neither Redis nor any record or log has the secret itself.
+Jobs and files hold a secret's name only, so neither Redis nor any record or log has the secret itself.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ LARGEST = 500 * 1024
 
 
 class SecretNotFound(DockbusError):
-    """This worker does not have the secret.
+    """The secret is not there.
 
-    Put it in a file of that name in the folder DOCKBUS_SECRETS_DIR of every worker that may carry out the job.
+    Put it in a file of that name in the folder DOCKBUS_SECRETS_DIR of whoever needs it: of every worker that may carry
+    out the job, or of `dockbus watch`.
     """
 
 

@@ -1,0 +1,105 @@
+"""Actions as tests order them, a container to act on, and a worker that dies at a chosen point."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dockbus import Bus, Exec, JobFailed, JobHandle, Settings
+from dockbus.engine import Container, ContainerSpec, Engine
+from dockbus.jobs import ActionResult, ExecResult, Spec
+from processes import Program, environment
+from waiting import wait_for
+
+Launch = Callable[..., Program]
+CHAOS = Path(__file__).parent / "e2e" / "chaos" / "worker.py"
+STAY = 'trap "exit 7" TERM INT; echo life; sleep 600 & wait'
+"""A program that tells each of its lives and goes when it is asked to."""
+SLOW = 'trap "sleep 3; exit 7" TERM; echo life; sleep 600 & wait'
+"""The same, which takes three seconds to go."""
+
+
+@contextmanager
+def target(
+    engine: Engine, script: str = STAY, *, start: bool = True, **fields: Any
+) -> Generator[Container]:
+    """A container that nobody's job has made."""
+    given: dict[str, Any] = {
+        "name": f"act-test-{secrets.token_hex(4)}",
+        "image": "dockbus/base:1",
+        "command": ["sh", "-c", script],
+        "networks": "none",
+        "init": False,
+        **fields,
+        "labels": {"dockbus.test": "1", **fields.get("labels", {})},
+    }
+    spec = ContainerSpec.model_validate(given)
+    made = engine.containers.create(spec)
+    try:
+        if start:
+            engine.containers.start(made)
+            if "echo life" in script:
+                wait_for(lambda: lives(engine, made), what="its first life")
+        yield engine.containers.get(made)
+    finally:
+        engine.containers.remove(made, force=True)
+
+
+def lives(engine: Engine, container: str) -> int:
+    """How often its program has begun."""
+    return sum(line.text == "life" for line in engine.containers.logs(container, tail=100))
+
+
+def done(bus: Bus, spec: Spec, **terms: Any) -> ActionResult:
+    result = bus.enqueue(spec, **terms).wait(timeout=60)
+    assert isinstance(result, ActionResult)
+    return result
+
+
+def failure(job: JobHandle) -> str:
+    """The error of a job that fails at its first attempt."""
+    with pytest.raises(JobFailed):
+        job.wait(timeout=60)
+    record = job.refresh()
+    assert record.error is not None
+    assert record.attempts == 1, record.error
+    return f"{record.error.code}: {record.error}"
+
+
+def said(job: JobHandle, stream: str = "system") -> str:
+    return "\n".join(line.text for line in job.logs() if line.stream == stream)
+
+
+def run_command(
+    bus: Bus, container: Container, script: str, **fields: Any
+) -> tuple[JobHandle, ExecResult]:
+    job = bus.enqueue(Exec(container=container.name, command=["sh", "-c", script], **fields))
+    result = job.wait(timeout=60)
+    assert isinstance(result, ExecResult)
+    return job, result
+
+
+@contextmanager
+def doomed(settings: Settings, folder: Path, die: str) -> Generator[subprocess.Popen[bytes]]:
+    """A worker that kills itself at that point of a job's life."""
+    env = environment(settings) | {
+        "CHAOS_DIE": die,
+        "CHAOS_DIARY": str(folder / "diary"),
+        "CHAOS_CALM": str(folder / "calm"),
+    }
+    with (folder / "doomed.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(CHAOS), "container"], env=env, stdout=log, stderr=log
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()

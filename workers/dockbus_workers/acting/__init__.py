@@ -1,0 +1,1 @@
+"""Acting on one container that is there: finding it, holding conditions against it, and knowing what was begun."""
