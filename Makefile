@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check bench bench-queue bench-jobs bench-events up lock clean .venv
+.PHONY: help demo test chaos chaos-events check bench bench-queue bench-jobs bench-events up lock clean .venv
 
 PYTHON ?= python3
 # Looked up before .venv goes in front of PATH, so that .venv is never made from itself.
@@ -13,7 +13,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv ## See it work: a bus, workers and jobs on this machine, then all gone again
 	@python examples/demo.py
@@ -25,6 +25,9 @@ test: .venv ## Run every test, with ENGINE=26.1 on that one; what is missing is 
 chaos: .venv ## Kill workers, Redis and the Engine under 1,000 jobs each and see that none is lost (half an hour)
 	@CHAOS_JOBS="$${CHAOS_JOBS:-1000}" CHAOS_TRIALS="$${CHAOS_TRIALS:-200}" \
 	  pytest -q --durations=0 --durations-min=1 tests/e2e/test_chaos.py tests/e2e/test_shutdown.py
+
+chaos-events: .venv ## Break all between the Engine and the bus for 20,000 events and see that none is missed (20 minutes)
+	@CHAOS_EVENTS="$${CHAOS_EVENTS:-20000}" pytest -q -s tests/e2e/test_chaos_events.py
 
 check: .venv ## Lint, format, types, import contracts and docs: what CI demands besides the tests
 	@say() { echo "==> $$*"; "$$@"; }

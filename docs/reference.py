@@ -93,28 +93,37 @@ def command_line() -> str:
 `dockbus COMMAND --help` says the same. `--json` prints one JSON document, or one JSON object a line where the output
 goes on. Exit codes: 0 fine, 1 an error (one line says which), 2 wrong usage or a failed verdict, 130 Ctrl-C.
 """
-    for name, command in sorted(root.commands.items()):
-        if hasattr(command, "entry"):  # another package's, loaded when called
-            command = get_command(command.entry.load())  # noqa: PLW2901
-        parts: list[Any] = command.params
-        usage = " ".join(
-            f"[{part.name.upper()}]" if not part.required else part.name.upper()
-            for part in parts
-            if part.param_type_name == "argument"
+    return page + "".join(
+        section
+        for name, command in sorted(root.commands.items())
+        for section in _command(name, command)
+    )
+
+
+def _command(name: str, command: Any) -> Iterator[str]:  # noqa: ANN401  click's own
+    """The section of a command, and those of the commands below it."""
+    if hasattr(command, "entry"):  # another package's, loaded when called
+        command = get_command(command.entry.load())
+    parts: list[Any] = command.params
+    usage = " ".join(
+        f"[{part.name.upper()}]" if not part.required else part.name.upper()
+        for part in parts
+        if part.param_type_name == "argument"
+    )
+    below: dict[str, Any] = getattr(command, "commands", {})
+    text = f"\n## dockbus {name}\n\n    dockbus {name} {'COMMAND' if below else usage}".rstrip()
+    text += f"\n\n{' '.join((command.help or '').split())}\n"
+    options = [part for part in parts if part.param_type_name == "option"]
+    options = [part for part in options if part.help and "completion" not in part.name]
+    if options:
+        text += "\n| option | meaning |\n| --- | --- |\n"
+        text += "".join(
+            f"| `{', '.join([*part.opts, *part.secondary_opts])}` | {' '.join(part.help.split())} |\n"
+            for part in options
         )
-        page += (
-            f"\n## dockbus {name}\n\n    dockbus {name} {usage}".rstrip()
-            + f"\n\n{' '.join((command.help or '').split())}\n"
-        )
-        options = [part for part in parts if part.param_type_name == "option"]
-        options = [part for part in options if part.help and "completion" not in part.name]
-        if options:
-            page += "\n| option | meaning |\n| --- | --- |\n"
-            page += "".join(
-                f"| `{', '.join([*part.opts, *part.secondary_opts])}` | {' '.join(part.help.split())} |\n"
-                for part in options
-            )
-    return page
+    yield text
+    for sub, one in below.items():
+        yield from _command(f"{name} {sub}", one)
 
 
 def kind(name: Kind) -> str:

@@ -214,7 +214,7 @@ class EngineNameTaken(DockbusError):
 class RuleError(DockbusError):
     """A rule file is wrong, so no rule of it is in force.
 
-    Correct the named lines; `dockbus rules FILE` checks a file without running anything.
+    Correct the named lines; `dockbus rules lint FILE` checks a file without running anything.
     """
 
 

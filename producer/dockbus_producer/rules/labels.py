@@ -103,7 +103,7 @@ def newest_slot(cron: str, now: float) -> int | None:
     return round(slot.timestamp()) if slot else None
 
 
-@lru_cache(maxsize=1000)
+@lru_cache(maxsize=10_000)
 def refusal(cron: str, at_least: float | None) -> str:
     """Why this expression is refused, where two of its moments must be `at_least` seconds apart; empty where it is not."""
     if len(cron) > LONGEST:
@@ -135,9 +135,9 @@ def together(rule: Rule) -> Iterator[str]:
 
 
 def _shortest_gap(cron: str) -> float:
-    """Seconds between the closest two of its moments, as two years show them."""
+    """Seconds between the closest two of its moments, as a year and a month show them."""
     begin = datetime(2000, 1, 1, tzinfo=UTC)
-    end = begin + timedelta(days=731)
+    end = begin + timedelta(days=400)
     moments = takewhile(lambda moment: moment < end, islice(CronSim(cron, begin), 2000))
     gaps = ((late - early).total_seconds() for early, late in pairwise(moments))
     return min(gaps, default=math.inf)

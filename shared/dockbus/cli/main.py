@@ -27,7 +27,7 @@ from dockbus.extras import lacking
 CONTRIBUTED = {
     "api": "Serve the HTTP API.",
     "metrics": "Serve the metrics of this Engine's containers to Prometheus.",
-    "rules": "Check a rule file without running anything.",
+    "rules": "Check rules, ask why they did or did not act, and resume them.",
     "schedule": "Put jobs on the bus at their times.",
     "schedules": "Check a schedule file without running anything.",
     "sinks": "Look at the URLs that are told of events, and send again.",

@@ -8,7 +8,7 @@ from dockbus.snapshot import ContainerState, ImageState, PortState
 
 def state_of(container: Container, engine: str) -> ContainerState:
     """A container of the Engine with this name, as seen by a whole look at it (`Containers.get`)."""
-    over = container.state in ("exited", "dead")
+    over = container.finished is not None and container.state not in ("running", "paused")
     return ContainerState(
         engine=engine,
         id=container.id,
