@@ -19,6 +19,7 @@ def summary(rule: Rule) -> str:
     labels = where.pop("labels", {})
     said = [f"{field.replace('_', ' ')} {_words(value)}" for field, value in where.items()]
     said += [f"label {key}={value or '*'}" for key, value in labels.items()]
+    said += [f"label dockbus.rule.{rule.name}=true"] if rule.opt_in else []
     about = f" where {', '.join(said)}" if said else ""
     when = f" when {rule.when}" if rule.when else ""
     state = f" while {rule.state}" if rule.state else ""
@@ -26,8 +27,11 @@ def summary(rule: Rule) -> str:
     head = f"{rule.name}{'' if rule.enabled else ' (not enabled)'}"
     dry = "tell of " if rule.mode == "dry-run" else ""
     often = "".join(f", {part}" for part in _often(rule))
+    asked = (
+        f"timed by label dockbus.cron.{rule.name}" if rule.cron else f"on {' or '.join(rule.on)}"
+    )
     return (
-        f"{head}: on {' or '.join(rule.on)}{about}{when}{state}, at most "
+        f"{head}: {asked}{about}{when}{state}, at most "
         f"{show_span(rule.max_age)} old{often}: {dry}{rule.do['kind']} {' '.join(told)}"
     ).rstrip()
 
