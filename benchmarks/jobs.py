@@ -28,16 +28,15 @@ from pydantic import SecretStr
 from dockbus import Build, Bus, Pull, Run, Settings, local
 from dockbus.engine import Engine, ImageNotFound
 from dockbus.jobs import LABEL_MANAGED
-from dockbus.jobs.running import OWN_NETWORK
+from dockbus.jobs.running import OWN_NETWORK, Network
 from dockbus.settings import BuildSettings, BusSettings, EngineSettings, RedisSettings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import registries
 
 ROUNDS = 5
-CONTAINERS = 32
-"""Containers of each side in a round: many beside those at a time, for the last ones run alone."""
-AT_ONCE = (1, 4, 8)
+AT_ONCE = {1: 8, 4: 16, 8: 32}
+"""How many containers at a time, and how many in a round: several times as many, for the last ones run alone."""
 WORDS = "forty-two"
 GUARDED = (
     "--init",
@@ -66,14 +65,18 @@ class Side:
 def main() -> None:
     """Run all pairs."""
     with tempfile.TemporaryDirectory(prefix="dkb-") as folder, bench(Path(folder)) as stand:
+        pairs = {
+            "guarded": (stand.run_ours, stand.run_guarded),
+            "plain": (stand.run_ours_plain, stand.run_plain),
+        }
         results: dict[str, Any] = {
             f"run-{name}-{at_once}": compare(
-                f"run beside {name}, {at_once} at a time",
-                lambda n=at_once: side(n, CONTAINERS, stand.run_ours),
-                lambda n=at_once, theirs=theirs: side(n, CONTAINERS, theirs),
+                f"run {name}, {at_once} at a time",
+                lambda n=at_once, count=count, ours=ours: side(n, count, ours),
+                lambda n=at_once, count=count, theirs=theirs: side(n, count, theirs),
             )
-            for name, theirs in (("same", stand.run_same), ("plain", stand.run_plain))
-            for at_once in AT_ONCE
+            for name, (ours, theirs) in pairs.items()
+            for at_once, count in AT_ONCE.items()
         }
         results["pull"] = compare(
             "pull",
@@ -100,13 +103,23 @@ class Stand:
 
     def run_ours(self) -> None:
         """One container through the bus, with its output."""
-        job = self.bus.enqueue(Run(image=self.image, command=["echo", WORDS]))
+        self._order(Run(image=self.image, command=["echo", WORDS]))
+
+    def run_ours_plain(self) -> None:
+        """One as `docker run` makes it where nothing else is said: on the network that all share, unbounded."""
+        network = Network(name="bridge")
+        lavish: Any = {"cap_drop": [], "memory": None, "pids": None, "init": False}
+        spec = Run(image=self.image, command=["echo", WORDS], networks=[network], **lavish)
+        self._order(spec)
+
+    def _order(self, spec: Run) -> None:
+        job = self.bus.enqueue(spec)
         lines = [line.text for line in job.logs(follow=True) if line.stream == "stdout"]
         ended = job.wait(timeout=60)
         same((lines, getattr(ended, "exit_code", None)), ([WORDS], 0))
 
-    def run_same(self) -> None:
-        """The same container by the command line: on a network of its own kind, with the same bounds."""
+    def run_guarded(self) -> None:
+        """The container of a run job by the command line: on a network of its own kind, with the same bounds."""
         self._run(*GUARDED, "--network", OWN_NETWORK)
 
     def run_plain(self) -> None:

@@ -1,11 +1,12 @@
 """Events that a rule does not act on at once: the last one of a burst, kept in Redis until it is quiet.
 
-    dockbus:rules:due                    sorted set: RULE:OBJECT, by when it is due
+    dockbus:rules:due:RULE               sorted set: OBJECT, by when it is due
     dockbus:rules:waiting:RULE:OBJECT    hash: the last event, its cause and its time, and when the first one came
     dockbus:rules:waited:RULE:CAUSE      that an event has been seen, so that one which comes again changes nothing
 
-Any dispatcher takes what is due. It acts first and forgets then: one that dies in between leaves it to the next, and
-acting twice on the same cause is acting once.
+Any dispatcher takes what is due of the rules that it has. It acts first and forgets then: one that dies in between
+leaves it to the next, and acting twice on the same cause is acting once. What no dispatcher takes, since its rule is
+gone or switched off, expires with the event's `max_age`, and holds up nothing.
 """
 
 # redis-py's own annotations are partial; what comes from it is checked where it is parsed.
@@ -13,6 +14,7 @@ acting twice on the same cause is acting once.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +25,9 @@ from dockbus.events import Event
 from dockbus_producer.gate import memory
 from dockbus_producer.rules import Occasion, Rule
 
-DUE = "dockbus:rules:due"
+DUE = "dockbus:rules:due:"
 
-# ARGV: now, rule, object, cause, time of the event, seconds to remember the cause, debounce, longest, the event
+# ARGV: now, rule, object, cause, time of the event, seconds to remember it, debounce, longest, the event
 _WAIT = """
 local now, at = tonumber(ARGV[1]), tonumber(ARGV[5])
 local waited = 'dockbus:rules:waited:' .. ARGV[2] .. ':' .. ARGV[4]
@@ -37,8 +39,11 @@ if not newest or newest <= at then
   redis.call('HSET', waiting, 'cause', ARGV[4], 'at', ARGV[5], 'event', ARGV[9])
 end
 redis.call('HSET', waiting, 'first', string.format('%.6f', first))
-local due = math.min(now + tonumber(ARGV[7]), first + tonumber(ARGV[8]))
-redis.call('ZADD', 'dockbus:rules:due', string.format('%.6f', due), ARGV[2] .. ':' .. ARGV[3])
+redis.call('EXPIRE', waiting, ARGV[6])
+local due = 'dockbus:rules:due:' .. ARGV[2]
+local moment = math.min(now + tonumber(ARGV[7]), first + tonumber(ARGV[8]))
+redis.call('ZADD', due, string.format('%.6f', moment), ARGV[3])
+redis.call('EXPIRE', due, ARGV[6])
 """
 
 # An event that came meanwhile begins a burst of its own. ARGV: now, rule, object, cause
@@ -49,7 +54,7 @@ if cause and cause ~= ARGV[4] then
   redis.call('HSET', waiting, 'first', ARGV[1])
 else
   redis.call('DEL', waiting)
-  redis.call('ZREM', 'dockbus:rules:due', ARGV[2] .. ':' .. ARGV[3])
+  redis.call('ZREM', 'dockbus:rules:due:' .. ARGV[2], ARGV[3])
 end
 """
 
@@ -60,7 +65,6 @@ class Burst:
 
     rule: str
     object: str
-    due: float
     cause: str
     event: Event | None
     """The last event; None where it is lost."""
@@ -95,28 +99,33 @@ class Debounce:
                 ]
             )
 
-    def due(self, now: float) -> list[Burst]:
-        """What is due, the first first; a hundred at most."""
-        with reachable():
-            rows: Any = self._redis.zrangebyscore(
-                DUE, "-inf", now, start=0, num=100, withscores=True
-            )
-        return [self._burst(row[0].decode("utf-8", "replace"), float(row[1])) for row in rows]
+    def due(self, rules: Collection[str], now: float) -> list[Burst]:
+        """What is due of the rules of these names; of each the first first, and a hundred at most."""
+        with reachable(), self._redis.pipeline(transaction=False) as pipe:
+            for rule in rules:
+                pipe.zrangebyscore(f"{DUE}{rule}", "-inf", now, start=0, num=100)
+            found: list[list[bytes]] = pipe.execute()
+        return [
+            self._burst(rule, what.decode("utf-8", "replace"))
+            for rule, objects in zip(rules, found, strict=True)
+            for what in objects
+        ]
 
-    def next(self) -> float | None:
-        """When something is due next; None where nothing waits."""
-        with reachable():
-            rows: Any = self._redis.zrange(DUE, 0, 0, withscores=True)
-        return float(rows[0][1]) if rows else None
+    def next(self, rules: Collection[str]) -> float | None:
+        """When something of these rules is due next; None where nothing waits."""
+        with reachable(), self._redis.pipeline(transaction=False) as pipe:
+            for rule in rules:
+                pipe.zrange(f"{DUE}{rule}", 0, 0, withscores=True)
+            found: list[list[tuple[bytes, float]]] = pipe.execute()
+        return min((float(rows[0][1]) for rows in found if rows), default=None)
 
     def forget(self, burst: Burst, now: float) -> None:
         """Forget a burst that has been acted on."""
         with reachable():
             self._forget(args=[now, burst.rule, burst.object, burst.cause])
 
-    def _burst(self, mark: str, due: float) -> Burst:
-        rule, _, what = mark.partition(":")
+    def _burst(self, rule: str, what: str) -> Burst:
         with reachable():
-            raw: Any = self._redis.hmget(f"dockbus:rules:waiting:{mark}", "cause", "event")
+            raw: Any = self._redis.hmget(f"dockbus:rules:waiting:{rule}:{what}", "cause", "event")
         event = Event.model_validate_json(raw[1]) if raw[1] else None
-        return Burst(rule, what, due, raw[0].decode() if raw[0] else "", event)
+        return Burst(rule, what, raw[0].decode() if raw[0] else "", event)

@@ -37,8 +37,6 @@ LABELS_AT = (f"{CONTAINER}create", f"{CONTAINER}start", RESYNCED)
 """Events at which the labels of containers are checked."""
 ABANDONED = 60.0
 """Seconds after which an event that one dispatcher has taken and not acknowledged goes to another."""
-FORGOTTEN = 3600.0
-"""Seconds for which a burst whose rule is unknown here is left to a dispatcher that knows it."""
 _number = itertools.count(1)
 
 
@@ -98,7 +96,8 @@ class Dispatcher:
 
     def _pause(self) -> int:
         """Milliseconds to wait for events."""
-        due = self._debounce.next() if any(rule.debounce for rule in self.rules) else None
+        waiting = [rule.name for rule in self.rules if rule.enabled and rule.debounce]
+        due = self._debounce.next(waiting)
         if due is None:
             return 1000
         return min(max(round((due - self._firing.gate.now()) * 1000), 1), 1000)
@@ -170,12 +169,9 @@ class Dispatcher:
         """Act on what it has become quiet about, and tell what is suspended no longer."""
         now = self._firing.gate.now()
         rules = {rule.name: rule for rule in self.rules if rule.enabled}
-        for burst in self._debounce.due(now):
-            rule = rules.get(burst.rule)
-            if rule is None and now < burst.due + FORGOTTEN:
-                continue
-            if rule and burst.event:
+        for burst in self._debounce.due(rules, now):
+            if burst.event:
                 occasion = next(self._occasions(Occasion.of(burst.event)))
-                self._firing.fire(rule, occasion, now)
+                self._firing.fire(rules[burst.rule], occasion, now)
             self._debounce.forget(burst, now)
         self._firing.tell_lapsed(now)

@@ -102,7 +102,7 @@ class Firing:
         what, per = rule.object_of(occasion), rule.limit.per if rule.limit else 0.0
         if self._tell("suspended", rule, occasion, object=what, count=int(verdict.detail), per=per):
             log.warning(
-                "rule %s is suspended for %s: %s jobs were not enough",
+                "rule %s is suspended for %r: %s jobs were not enough",
                 *(rule.name, what, verdict.detail),
             )
 

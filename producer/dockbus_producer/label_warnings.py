@@ -48,7 +48,7 @@ class LabelWarnings:
         event = _event(container, mistake)
         if self._bus.publish(event, window=LONG_WINDOW):
             log.warning(
-                "container %s (%s on Engine %s): label %s=%r: %s%s",
+                "container %s (%s on Engine %s): label %r=%r: %s%s",
                 *(container.id[:12], container.name, container.engine),
                 *(mistake.label, mistake.value, mistake.reason),
                 f"; did you mean {mistake.suggestion}?" if mistake.suggestion else "",

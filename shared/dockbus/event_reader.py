@@ -43,7 +43,8 @@ def position_of(since: Since, now: datetime | None = None) -> StreamId:
         NoSuchPlace: it cannot be made out.
     """
     if isinstance(since, str):
-        if re.fullmatch(r"[0-9]{1,19}(-[0-9]{1,20})?", since):
+        position = re.fullmatch(r"[0-9]{1,19}(?:-([0-9]{1,20}))?", since)
+        if position and int(position[1] or 0) < 2**64:
             return StreamId(since)
         since = _moment_or_span(since)
     try:

@@ -31,7 +31,8 @@ NAMES: Mapping[str, type[ContainerState | ImageState] | None] = {
 }
 """What an expression may ask for, and what that looks like where it has a fixed form."""
 
-_TEXT = re.compile(r"""[rRbB]*("([^"\\]|\\.)*"|'([^'\\]|\\.)*')""")
+_TEXT = re.compile(r"""([rRbB]*("{3}|'{3}|["']))|//""")
+_PLAIN = re.compile(r"""("([^"\\\n]|\\.)*"|'([^'\\\n]|\\.)*')(?!["'])""")
 _LOOP = re.compile(r"\.\s*(all|exists|exists_one|map|filter)\s*\(")
 _FIELD = re.compile(r"(?<![\w.])(container|image)\s*\.\s*(\w+)")
 _WHERE = re.compile(r"<input>:(\d+):(\d+): ")
@@ -72,7 +73,7 @@ class Expression:
             program = cel.compile(text)
         except ValueError as error:
             raise ExpressionError(_reason(str(error))) from None
-        bare = _TEXT.sub("''", text)
+        bare = _without_texts(text)
         if len(_LOOP.findall(bare)) > MOST_LOOPS:
             raise ExpressionError(
                 f"more than {MOST_LOOPS} of all, exists, exists_one, map and filter"
@@ -116,6 +117,21 @@ _FUNCTIONS = (
     *("has", "int", "map", "matches", "max", "min", "size", "startsWith", "string"),
     *("timestamp", "type", "uint"),
 )
+
+
+def _without_texts(text: str) -> str:
+    """The expression with empty texts, so that what stands in them is not taken for a part of it.
+
+    Raises:
+        ExpressionError: it has comments, or texts of another form, in which something could hide.
+    """
+    bare, at = "", 0
+    while found := _TEXT.search(text, at):
+        plain = _PLAIN.match(text, found.start())
+        if not plain:
+            raise ExpressionError("it may have no comments, and only texts in simple quotes")
+        bare, at = f"{bare}{text[at : found.start()]}''", plain.end()
+    return bare + text[at:]
 
 
 def _check(text: str) -> str:

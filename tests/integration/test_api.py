@@ -73,7 +73,15 @@ def test_a_job_is_put_on_the_bus_found_listed_and_canceled(api: httpx.Client, bu
     assert [job["id"] for job in api.get("/v1/jobs").json()] == [later["id"], job_id]
     assert [job["id"] for job in api.get("/v1/jobs?limit=1&offset=1").json()] == [job_id]
     waiting = {queue["name"]: queue["queued"] for queue in api.get("/v1/queues").json()}
-    assert waiting == {"build": 0, "cleanup": 0, "pull": 0, "run": 1, "run@far": 0, "scan": 0}
+    assert waiting == {
+        "build": 0,
+        "cleanup": 0,
+        "container": 0,
+        "pull": 0,
+        "run": 1,
+        "run@far": 0,
+        "scan": 0,
+    }
 
     canceled = api.post(f"/v1/jobs/{job_id}/cancel")
     assert canceled.status_code == 202

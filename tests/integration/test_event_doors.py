@@ -13,6 +13,7 @@ import pytest
 from commandline import CommandLine
 from dockbus import Bus, Event
 from dockbus.events import STREAM
+from dockbus_producer.api import events as event_api
 from serving import served, told
 from waiting import wait_for
 
@@ -96,6 +97,18 @@ def test_history_comes_in_pages(api: httpx.Client, bus: Bus) -> None:
     assert ids(api.get(HISTORY, params={"since": page["next"]}).json()) == ["new"]
 
 
+def test_a_page_ends_where_much_was_looked_through_and_little_found(
+    api: httpx.Client, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_api, "LOOKS", 1)
+    publish(bus, 600)
+    wanted: Any = {"type": "test.none"}
+    first = api.get(HISTORY, params=wanted).json()
+    assert (first["events"], first["at_end"]) == ([], False)
+    wanted = {"since": first["next"], "limit": 1000}
+    assert ids(api.get(HISTORY, params=wanted).json()) == [str(n) for n in range(500, 600)]
+
+
 def test_history_says_what_is_gone(api: httpx.Client, bus: Bus) -> None:
     publish(bus, 100)
     first = next(bus.events(since="0", follow=False)).position
@@ -109,6 +122,9 @@ def test_history_says_what_is_gone(api: httpx.Client, bus: Bus) -> None:
     [
         (f"{EVENTS}?since=yesterday", "Give a position such as"),
         (f"{HISTORY}?since=1-2-3", "Give a position such as"),
+        (f"{HISTORY}?since=1-{2**64}", "Give a position such as"),
+        (f"{EVENTS}?{'type=a&' * 21}", "type: List should have at most 20 items"),
+        (f"{HISTORY}?{'subject=a&' * 21}", "subject: List should have at most 20 items"),
         (f"{HISTORY}?limit=0", "limit: Input should be greater"),
         (f"{HISTORY}?limit=1001", "limit: Input should be less"),
     ],

@@ -388,7 +388,9 @@ def test_a_typo_on_a_real_container_is_told_and_a_right_label_is_obeyed(
         assert event.subject == typo
         assert event.data["label"] == "dockbus.rul.heal"
         assert event.data["suggestion"] == "dockbus.rule.heal"
-        watch.wait_until_said("dockbus.rul.heal='true': nothing reads it; did you mean dockbus.rul")
+        watch.wait_until_said(
+            "'dockbus.rul.heal'='true': nothing reads it; did you mean dockbus.rul"
+        )
         bus.redis.zadd(SLOTS, {f"mark:{name}:{right}": time.time() - 60})  # no need to wait for one
         wait_for(lambda: engine.containers.get(right).state == "exited", what="the mark")
         assert engine.containers.get(right).exit_code == 0

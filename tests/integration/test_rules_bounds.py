@@ -163,10 +163,10 @@ def bursts(bus: Bus, waits: Rule, seconds: Iterable[float], *, step: float = 0.5
     debounce, acted = Debounce(bus.redis), list[float]()
     todo = sorted(seconds)
     now = 0.0
-    while todo or debounce.next() is not None:
+    while todo or debounce.next([waits.name]) is not None:
         while todo and todo[0] <= now:
             debounce.wait(waits, died(todo.pop(0)), START + now)
-        for burst in debounce.due(START + now):
+        for burst in debounce.due([waits.name], START + now):
             assert burst.event
             acted.append(burst.event.time.timestamp() - START)
             debounce.forget(burst, START + now)
@@ -195,20 +195,20 @@ def test_an_event_that_comes_again_after_its_burst_changes_nothing(engineless_bu
     debounce, waits = Debounce(engineless_bus.redis), rule(debounce="2s")
     event = died()
     debounce.wait(waits, event, START)
-    (burst,) = debounce.due(START + 2)
+    (burst,) = debounce.due([waits.name], START + 2)
     debounce.forget(burst, START + 2)
     debounce.wait(waits, event, START + 3)
-    assert debounce.next() is None
+    assert debounce.next([waits.name]) is None
 
 
 def test_an_event_that_comes_while_its_burst_is_answered_is_not_lost(engineless_bus: Bus) -> None:
     debounce, waits = Debounce(engineless_bus.redis), rule(debounce="2s")
     debounce.wait(waits, died(0), START)
-    (burst,) = debounce.due(START + 2)
+    (burst,) = debounce.due([waits.name], START + 2)
     late = died(2)
     debounce.wait(waits, late, START + 2)
     debounce.forget(burst, START + 2)
-    (again,) = debounce.due(START + 4)
+    (again,) = debounce.due([waits.name], START + 4)
     assert again.event == late.event
 
 
@@ -224,9 +224,11 @@ def test_nothing_is_kept_for_ever(engineless_bus: Bus, redis: Redis) -> None:
         dedup={},
     )
     fire_all(engineless_bus, everything, range(20))
+    Debounce(redis).wait(rule(name="waits", debounce="2s"), died(), START)
     untyped: Any = redis
     kept = untyped.keys("dockbus:rules:*")
     assert len(kept) > 20
+    assert b"dockbus:rules:due:waits" in kept
     assert [key for key in kept if redis.ttl(key) == -1] in ([], [b"dockbus:rules:suspended"])
 
 

@@ -6,7 +6,6 @@ import contextlib
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -208,17 +207,13 @@ def test_a_rule_that_is_not_enabled_does_nothing(engineless_bus: Bus) -> None:
 @pytest.mark.parametrize("dispatchers", [1, 2])
 def test_a_burst_is_answered_once_when_it_is_over(engineless_bus: Bus, dispatchers: int) -> None:
     bus = engineless_bus
-    waits = rule(
-        on=DIE, debounce="500ms", do={"kind": "cleanup", "labels": {"n": "${attributes.n}"}}
-    )
+    waits = rule(on=DIE, debounce="2s", do={"kind": "cleanup", "labels": {"n": "${attributes.n}"}})
     with contextlib.ExitStack() as stack:
         for _ in range(dispatchers):
             stack.enter_context(dispatching_on(bus, waits))
         for number in range(30):
             bus.publish(happened("die", seen(), attributes={"n": str(number)}))
-        begun = time.monotonic()
         wait_for(lambda: told(bus, "fired"), what="the rule")
-        assert time.monotonic() - begun < 1.5
         bus.publish(happened("die", seen(), attributes={"n": "later"}))
         wait_for(lambda: len(told(bus, "fired")) == 2, what="the second burst")
         settle(bus)
@@ -227,7 +222,7 @@ def test_a_burst_is_answered_once_when_it_is_over(engineless_bus: Bus, dispatche
         Cleanup(labels={"n": "29"}),
         Cleanup(labels={"n": "later"}),
     )
-    assert not bus.redis.exists("dockbus:rules:due")
+    assert not bus.redis.exists(f"dockbus:rules:due:{waits.name}")
 
 
 def test_a_burst_outlives_its_dispatcher(engineless_bus: Bus) -> None:
@@ -314,7 +309,9 @@ def test_a_dispatcher_that_is_killed_costs_nothing(
     with dispatching_on(bus, *load(file)):
         wait_for(lambda: told(bus, "fired"), what="the rule")
         settle(bus)
-        wait_for(lambda: not bus.redis.exists("dockbus:rules:due"), what="the burst to be over")
+        wait_for(
+            lambda: not bus.redis.exists("dockbus:rules:due:burst"), what="the burst to be over"
+        )
     assert len(bus.jobs()) == 1
     assert len(told(bus, "fired")) == 1
     assert told(bus, "failed") == []

@@ -125,6 +125,32 @@ def test_a_receiver_that_hangs_holds_up_no_other_sink(bus: Bus, hooks: Receiver)
             wait_for(lambda: len(set(slow.ids())) == 20, what="the slow one's")
 
 
+@pytest.mark.parametrize("part", ["claim", "put", "remove"])
+def test_a_courier_that_breaks_begins_anew(
+    bus: Bus,
+    hooks: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    part: str,
+) -> None:
+    whole, broken = getattr(Outbox, part), list[str]()
+
+    def breaks(*given: Any) -> Any:
+        if not broken:
+            broken.append(part)
+            raise RuntimeError("not foreseen")
+        return whole(*given)
+
+    monkeypatch.setattr(Outbox, part, breaks)
+    monkeypatch.setattr(courier, "BROKEN", 0.2)
+    with serving(bus, sink(hooks, timeout=0.1)):
+        publish(bus, "1", "2")
+        wait_for(lambda: settled(bus, Outbox(bus.redis, "s")), what="both to be settled")
+    assert set(hooks.ids()) == {"1", "2"}
+    assert broken == [part]
+    assert "RuntimeError: not foreseen" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("code", "attempts"), [(400, 1), (404, 1), (500, 3)], ids=["400", "404", "500"]
 )

@@ -199,6 +199,43 @@ def test_a_look_that_shows_no_news_corrects_the_rest(world: World) -> None:
     assert world.containers["c1"].restart_count == 2
 
 
+def test_a_container_first_heard_of_by_its_start_was_created(world: World) -> None:
+    now = seen("running", started=1)
+
+    assert actions(world.hear(heard("start", 1.1), now)) == ["create", "start"]
+    late = world.hear(heard("create", 0.1), now)
+    assert [one.mark for one in late] == ["create:c1"]  # which is known, so it is not told again
+
+
+def test_a_container_first_heard_of_by_its_end_was_created_and_started(world: World) -> None:
+    over = seen("exited", started=1, finished=2, exit_code=7)
+    told = world.hear(heard("die", 2.1, exitCode="7"), over)
+    told += world.find(ENGINE, over, nano(9))
+
+    assert sorted(actions(told)) == ["create", "die", "start"]
+    assert world.find(ENGINE, over, nano(9)) == []
+
+
+def test_lives_before_the_first_that_was_heard_of_are_found(world: World) -> None:
+    again = seen("running", started=3)
+    told = world.hear(heard("die", 2.1, exitCode="7"), again)
+    told += world.hear(heard("start", 3.1), again)
+    told += world.find(ENGINE, again, nano(9))
+
+    assert sorted(actions(told)) == ["create", "die", "start", "start"]
+    assert world.find(ENGINE, again, nano(9)) == []
+
+
+def test_a_container_that_nobody_could_look_at_keeps_its_labels_and_is_looked_at(
+    world: World,
+) -> None:
+    world.hear(heard("start", 1.1, team="blue"), None)
+    world.hear(heard("die", 2.1, exitCode="7", team="blue"), None)
+
+    assert world.containers["c1"].labels == {"team": "blue"}
+    assert not world.is_as_told(seen("exited", started=1, finished=2, exit_code=7))
+
+
 # -- any container, any loss ------------------------------------------------------------------
 
 

@@ -200,3 +200,24 @@ def test_output_that_never_ends_its_line_comes_in_pieces_and_is_whole() -> None:
     assert len(pieces) > 100
     assert all(len(part.text) <= 2 * LONGEST_LINE for part in pieces)
     assert "".join(part.text for part in pieces) == "x" * 16384 * 640 + "end"
+
+
+def test_a_large_object_is_not_parsed_anew_with_each_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries: list[int] = []
+    decode = json.JSONDecoder.raw_decode
+
+    def counted(self: json.JSONDecoder, text: str, at: int = 0) -> tuple[Any, int]:
+        tries.append(len(text))
+        return decode(self, text, at)
+
+    monkeypatch.setattr(json.JSONDecoder, "raw_decode", counted)
+    large = {"label": "x" * 3_000_000}
+    assert list(read_objects(answer(*cut(json.dumps(large).encode() + b"\n", 16384)))) == [large]
+    assert [size for size in tries if size > 2 * LONGEST_LINE] == [len(json.dumps(large)) + 1]
+
+
+def test_a_large_object_without_an_end_of_line_comes_at_the_end() -> None:
+    large = {"label": "x" * 100_000}
+    assert list(read_objects(answer(*cut(json.dumps(large).encode(), 4096)))) == [large]

@@ -196,7 +196,8 @@ class SlotWorker(BaseWorker):
         if isinstance(error, DockbusError):
             log.warning("job %s: %s", attempt.job, failure)
         else:
-            log.error("job %s: a bug in dockbus\n%s", attempt.job, failure.traceback)
+            for line in ("a bug in dockbus", *failure.traceback.splitlines()):
+                log.error("job %s: %s", attempt.job, line)
         return judge(error, failure, attempt.number, order.policy)
 
     def _clear(self, attempt: Attempt, outcome: Outcome, remains: list[Callable[[], None]]) -> None:

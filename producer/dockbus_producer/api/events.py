@@ -19,6 +19,11 @@ from dockbus_producer.api.streams import Gone, LastEventId, bus_events, or_probl
 
 router = APIRouter(tags=["events"])
 
+LOOKS = 10
+"""How many times some hundred events are looked through for one page."""
+MOST = 20
+"""Globs in one respect, since each event is held against each of them."""
+
 Place = Annotated[str, AfterValidator(position_of)]
 """Text that becomes a position."""
 
@@ -26,13 +31,19 @@ Place = Annotated[str, AfterValidator(position_of)]
 def _wanted(
     types: Annotated[
         list[str] | None,
-        Query(alias="type", description="Glob of types, such as `io.dockbus.job.*`; several: any."),
+        Query(
+            alias="type",
+            max_length=MOST,
+            description="Glob of types, such as `io.dockbus.job.*`; several: any.",
+        ),
     ] = None,
     sources: Annotated[
-        list[str] | None, Query(alias="source", description="Likewise, such as `/engines/edge`.")
+        list[str] | None,
+        Query(alias="source", max_length=MOST, description="Likewise, such as `/engines/edge`."),
     ] = None,
     subjects: Annotated[
-        list[str] | None, Query(alias="subject", description="Likewise, such as a job's ID.")
+        list[str] | None,
+        Query(alias="subject", max_length=MOST, description="Likewise, such as a job's ID."),
     ] = None,
 ) -> EventFilter:
     return EventFilter(types or (), sources or (), subjects or ())
@@ -98,11 +109,13 @@ def event_history(
     ] = BEGINNING,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Page:
-    """Events that are kept, a page at a time."""
+    """Events that are kept, a page at a time. A page of few events, or none, is the last one only if it is `at_end`."""
     reader = EventReader(bus.event_stream, StreamId(since), wanted, follow=False)
     found: list[StoredEvent] = []
-    while len(found) < limit and not reader.at_end:
+    for _ in range(LOOKS):
         found += reader.look()
+        if reader.at_end or len(found) >= limit:
+            break
     rest, found = found[limit:], found[:limit]
     return Page(
         events=found,

@@ -100,7 +100,8 @@ class Audit:
             if not actions or self._is_sure(container, (actions, seen.started), doubts):
                 yield container, seen
         for container in set(world.containers) - set(listed):
-            if self._is_sure(container, "gone", doubts):
+            is_gone = self._is_sure(container, "gone", doubts)
+            if is_gone and container in world.containers:  # its end may have been heard by now
                 yield container, None
         self._doubts = doubts
 

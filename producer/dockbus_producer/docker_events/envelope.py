@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from pydantic import JsonValue
 
 from dockbus.engine import EngineEvent
+from dockbus.engine.states import bounded
 from dockbus.events import Event
 from dockbus.snapshot import ContainerState
 
 ENGINES = "/engines/"
 """Events of Engines have this source, followed by the Engine's name."""
+_CODE = re.compile(r"[0-9]{1,3}")
 _FACTS = set(ContainerState.model_fields)
 
 
@@ -56,7 +60,7 @@ def envelope(
     Labels of the container are in `container`; where that is not known, they are among `attributes`, and a label may
     pose as any other attribute there.
     """
-    attributes = dict(event.attributes)
+    attributes = bounded(event.attributes)
     name = attributes.get("name", "")
     image = attributes.get("image", "")
     if event.type == "image":
@@ -80,9 +84,8 @@ def envelope(
             "attributes": {**own},
             "container": container.model_dump(mode="json", include=_FACTS),
         }
-    code = attributes.get("exitCode", "")
-    if event.action == "die" and code.isdecimal():
-        data["exitCode"] = int(code)
+    if event.action == "die" and (code := exit_code(attributes)) is not None:
+        data["exitCode"] = code
     return Event(
         id=mark,
         source=ENGINES + engine,
@@ -91,6 +94,12 @@ def envelope(
         time=moment(event.time_nano),
         data=data,
     )
+
+
+def exit_code(attributes: Mapping[str, str]) -> int | None:
+    """The exit code that an event tells, where it is one; a label may pose as it."""
+    text = attributes.get("exitCode", "")
+    return int(text) if _CODE.fullmatch(text) else None
 
 
 def moment(nano: int) -> datetime:

@@ -41,9 +41,15 @@ SEEN = 600
 _LEAD = """
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
+local epoch = redis.call('HGET', KEYS[2], 'epoch')
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-if not holder then return redis.call('HINCRBY', KEYS[2], 'epoch', 1) end
-return tonumber(redis.call('HGET', KEYS[2], 'epoch') or 0)
+if holder and epoch then return epoch end
+-- Of the time, so that a Redis that has lost its data gives no number for the second time.
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+epoch = string.format('%.0f', math.max(now, (tonumber(epoch) or 0) + 1))
+redis.call('HSET', KEYS[2], 'epoch', epoch)
+return epoch
 """
 _RELEASE = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
@@ -157,7 +163,7 @@ class Ledger:
         containers: Mapping[str, Known | None] | None = None,
         images: Iterable[ImageState] | None = None,
     ) -> int:
-        """Publish and keep, all in one; to do the same again changes nothing. Returns how many events were new.
+        """Publish and keep, all in one, and publish nothing twice. Returns how many events were new.
 
         Args:
             cursor: up to where all is told now.
@@ -183,7 +189,9 @@ class Ledger:
             len(tellings),
         ]
         for one in tellings:
-            arguments += [one.mark, one.time_nano // 10**6, one.event.model_dump_json()]
+            # What is old is remembered from now on, for somebody may not know whether it was told.
+            time_nano = max(one.time_nano, cursor.time_nano)
+            arguments += [one.mark, time_nano // 10**6, one.event.model_dump_json()]
         arguments.append(len(held))
         for name, known in held.items():
             arguments += [name, known.model_dump_json() if known else ""]

@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import TypeVar
 
 from pydantic import JsonValue
@@ -77,8 +76,8 @@ class DockerEvents:
         """Up to where all is on the bus."""
         self._first = 0
         """When this began to hear, in the Engine's nanoseconds."""
-        self._pending: Callable[[], object] | None = None
-        """What is to be written; once begun it is tried until it is done."""
+        self._untold: list[Event] = []
+        """What is known of the stream itself and is not on the bus yet."""
         self._taken: list[Heard] = []
         """What was taken from the backlog and is not on the bus yet."""
         self._opened = self._dropped = 0
@@ -104,13 +103,17 @@ class DockerEvents:
             try:
                 self._step(reader)
             except RedisUnavailable as error:
+                self._epoch = (
+                    0  # whether it was written is not known: begin anew with what is there
+                )
                 self._say_away(error)
                 self._stopping.wait(1.0)
             except Fenced:
                 self._stand_by(reader)
             except EngineError as error:  # the reader says that it is away, and since when
                 log.debug("Engine %s: %s", self._name, error)
-                self._audit_due = time.monotonic() + DOUBT
+                self._epoch = 0  # what was found and not told yet is found again
+                self._wait(DOUBT)
         reader.stop()
         with contextlib.suppress(RedisUnavailable):
             self._ledger.retire()
@@ -131,12 +134,10 @@ class DockerEvents:
             return
         if self._epoch != self._ledger.epoch:
             self._take_over(reader)
-        if self._pending is not None:
-            self._write(self._pending)
         self._say_back(reader)
         if not self._is_new:
             self._tell_heard(reader)
-            self._tell_stream(reader)
+            self._tell_connection(reader)
         now = time.monotonic()
         if reader.connected and (now >= self._audit_due or reader.opened != self._opened):
             self._look_round(reader)
@@ -154,16 +155,14 @@ class DockerEvents:
         """Begin to lead, with what the last leader has told."""
         self._put_back(reader)
         cursor, known, seen = self._ledger.cursor(), self._ledger.containers(), self._ledger.seen()
-        gone = [mark.removeprefix("destroy:") for mark in seen if mark.startswith("destroy:")]
-        self._world = World(self._name, known, gone)
+        self._world = World(self._name, known, seen)
         self._is_new = cursor is None
         self._told_to = cursor or self._told_to
         self._epoch = self._ledger.epoch
         self._opened, self._full_due = 0, 0.0  # look at all there is
         self._audit.forget()
-        heard = [reader.backlog.popleft() for _ in range(len(reader.backlog))]
-        reader.backlog.extendleft(one for one in reversed(heard) if one.mark not in seen)
-        log.info("this process leads for Engine %s", self._name)
+        if not self.leads:
+            log.info("this process leads for Engine %s", self._name)
         self.leads = True
 
     def _stand_by(self, reader: Reader) -> None:
@@ -173,9 +172,9 @@ class DockerEvents:
         self._put_back(reader)
 
     def _put_back(self, reader: Reader) -> None:
-        """Take back what was to be written and is not known to be: it is worked out anew."""
+        """Take back what is not known to be written: it is worked out anew."""
         reader.backlog.extendleft(reversed(self._taken))
-        self._pending, self._taken = None, []
+        self._taken = []
 
     def _forget_told(self, reader: Reader) -> None:
         """Let go of what the leader has told, but for the last moments."""
@@ -191,12 +190,14 @@ class DockerEvents:
     def _tell_heard(self, reader: Reader) -> None:
         """Tell what was heard until now, a batch at a time."""
         reached = reader.read_to  # all up to here is in the backlog by now
+        self._tell_gaps(reader)  # before the cursor moves beyond them
         if not reader.backlog and reached != self._told_to:
             self._commit([], None, reached)  # nothing but noise
         for _ in range(-(-len(reader.backlog) // BATCH)):
             self._hold()
-            reached = reader.read_to
-            for _ in range(min(BATCH, len(reader.backlog))):
+            reached, waiting = reader.read_to, len(reader.backlog)
+            self._tell_gaps(reader)
+            for _ in range(min(BATCH, waiting)):
                 self._taken.append(reader.backlog.popleft())
             last = self._taken[-1]
             if reader.backlog:
@@ -206,11 +207,12 @@ class DockerEvents:
                 with contextlib.suppress(EngineError):
                     images = self._audit.images()
             seen = self._look_after(self._taken)
-            told = [
-                telling
-                for heard in self._taken
-                for telling in self._world.hear(heard, seen.get(heard.event.actor))
-            ]
+            told: list[Telling] = []
+            for heard in self._taken:
+                try:
+                    told += self._world.hear(heard, seen.get(heard.event.actor))
+                except Exception:
+                    log.exception("Engine %s: passed over %s", self._name, heard.event)
             self._commit(told, images, reached)
 
     def _look_after(self, batch: Sequence[Heard]) -> dict[str, Container]:
@@ -226,26 +228,31 @@ class DockerEvents:
 
     # -- what is known of the stream -------------------------------------------------------
 
-    def _tell_stream(self, reader: Reader) -> None:
-        """Tell of gaps, and of an Engine that is away or back."""
-        events: list[Event] = []
+    def _tell_gaps(self, reader: Reader) -> None:
+        """Tell where events may be missing."""
         while reader.gaps:
             why, cursor = reader.gaps.popleft()
-            events.append(self._event(GAP, reason=why, since=moment(cursor.time_nano).isoformat()))
+            self._untold.append(
+                self._event(GAP, reason=why, since=moment(cursor.time_nano).isoformat())
+            )
+            log.warning("Engine %s: gap in its events: %s", self._name, why)
         if lost := reader.dropped - self._dropped:
             self._dropped += lost
             self._audit_due = self._full_due = 0.0
             why = "events were dropped while Redis was away"
-            events.append(self._event(GAP, reason=why, dropped=lost))
-        for event in events:
-            log.warning("Engine %s: gap in its events: %s", self._name, event.data["reason"])
+            self._untold.append(self._event(GAP, reason=why, dropped=lost))
+            log.warning("Engine %s: gap in its events: %s", self._name, why)
+        if self._untold:
+            self._commit([])
+
+    def _tell_connection(self, reader: Reader) -> None:
+        """Tell of an Engine that is away or back."""
         if reader.connected != self._was_connected:
-            if self._was_connected is not None:
+            was, self._was_connected = self._was_connected, reader.connected
+            if was is not None:
                 name = "connected" if reader.connected else "disconnected"
-                events.append(self._event(f"io.dockbus.engine.{name}"))
-            self._was_connected = reader.connected
-        if events:
-            self._commit(_tellings(events))
+                self._untold.append(self._event(f"io.dockbus.engine.{name}"))
+                self._commit([])
 
     def _event(self, type_: str, **facts: JsonValue) -> Event:
         data: dict[str, JsonValue] = {"engine": self._name, **facts}
@@ -341,14 +348,10 @@ class DockerEvents:
         )
         world = self._world
         changed = {one: world.containers.get(one) for one in world.changed}
+        told = [*_tellings(self._untold), *told]
+        self._ledger.commit(self._told_to, state, told, changed, images)
         world.changed.clear()
-        self._write(partial(self._ledger.commit, self._told_to, state, told, changed, images))
-
-    def _write(self, pending: Callable[[], object]) -> None:
-        """Have it done; where Redis is away, it is the first thing to do when that is back."""
-        self._pending = pending
-        pending()
-        self._pending, self._taken = None, []
+        self._taken, self._untold = [], []
 
     def _insist(self, call: Callable[[], T]) -> T | None:
         """What `call` gives, as soon as Redis answers; None when told to stop before."""

@@ -130,6 +130,9 @@ class Reader:
                     log.warning("Engine %s: %s Trying until it is back.", self._engine.name, error)
                 self.connected = False
                 self._wake.set()
+            except Exception:
+                log.exception("Engine %s: an event could not be read", self._engine.name)
+                self.connected = False
             if time.monotonic() - begun > HEALTHY:
                 failures = 0
             self._stopping.wait(random.uniform(0, min(30.0, 0.8 * 2**failures)))  # noqa: S311  jitter

@@ -20,7 +20,7 @@ from dockbus.engine import Container, EngineEvent
 from dockbus.engine.states import state_of
 from dockbus.events import Event
 from dockbus.snapshot import ContainerState
-from dockbus_producer.docker_events.envelope import envelope, nanoseconds
+from dockbus_producer.docker_events.envelope import envelope, exit_code, nanoseconds
 from dockbus_producer.docker_events.reader import Heard
 
 _ON = ("running", "paused")
@@ -32,6 +32,8 @@ _PATCHES: Mapping[str, str] = {
     "unpause": "running",
 }
 """State of a container that was not seen after an event."""
+_OWN = ("name", "image", "exitCode", "execDuration", "signal", "oldName")
+"""What the Engine itself sends with an event of a container; all else are labels."""
 _STEPS = 16
 """Steps that are kept of one container."""
 _GONE = 1000
@@ -64,6 +66,8 @@ class Known(ContainerState):
     """The last health that was told of this life."""
     found_health: str = ""
     """A health that was found, and whose event may come yet."""
+    unseen: bool = False
+    """Whether it was not seen since an event told of it: it is only known as that says."""
 
     @property
     def is_on(self) -> bool:
@@ -75,7 +79,8 @@ class Known(ContainerState):
     def has_hole(self) -> bool:
         """Whether a step may have to be told of which nobody saw more than that it must have been."""
         certain = [step.action for step in self.steps if step.how != "lost"]
-        return any(one == other for one, other in pairwise(certain))
+        whole = ["die", *certain] if len(self.steps) < _STEPS else certain
+        return any(one == other for one, other in pairwise(whole))
 
 
 @dataclass(frozen=True)
@@ -92,18 +97,21 @@ class World:
     """The containers of one Engine."""
 
     def __init__(
-        self, engine: str, containers: Iterable[Known] = (), gone: Iterable[str] = ()
+        self, engine: str, containers: Iterable[Known] = (), marks: Iterable[str] = ()
     ) -> None:
         """The world as it was told before.
 
         Args:
             engine: the Engine's name.
             containers: all that were told to be there.
-            gone: IDs of those that were lately told to have gone.
+            marks: those of what was lately told, which may be heard again.
         """
         self.engine = engine
         self.containers: dict[str, Known] = {one.id: one for one in containers}
-        self._gone = dict.fromkeys(gone)
+        self._marks = set(marks)
+        self._gone = dict.fromkeys(
+            mark.removeprefix("destroy:") for mark in self._marks if mark.startswith("destroy:")
+        )
         self.changed: set[str] = set()
         """Those that are not as they were when this was last emptied; gone ones, too."""
 
@@ -112,7 +120,9 @@ class World:
     def hear(self, heard: Heard, seen: Container | None) -> list[Telling]:
         """What is to tell, now that an event was heard and, after it, its container seen."""
         event = heard.event
-        if event.type != "container":
+        if heard.mark in self._marks:
+            return []
+        if event.type != "container" or not event.actor:  # of a prune there is none
             tell = envelope(self.engine, heard.engine_id, heard.mark, event)
             return [Telling(heard.mark, event.time_nano, tell)]
         if event.action == "destroy":
@@ -144,7 +154,11 @@ class World:
         mark = f"create:{event.actor}" if event.action == "create" else heard.mark
         facts = now if seen or known.image_id else None
         tell = envelope(self.engine, heard.engine_id, heard.mark, event, facts)
-        return [Telling(mark, event.time_nano, tell)]
+        told = [Telling(mark, event.time_nano, tell)]
+        if seen and not known.created and event.action != "create":  # that was not heard
+            made = nanoseconds(seen.created)
+            told.insert(0, self._tell(heard.engine_id, "create", made, now))
+        return told
 
     def _removed(self, heard: Heard) -> list[Telling]:
         event = heard.event
@@ -173,13 +187,14 @@ class World:
             and known.is_on == (listed.state in _ON)
             and _firm(listed.health) in ("", known.told_health)
             and not known.has_hole
+            and not known.unseen
         )
 
     def compare(self, seen: Container) -> tuple[str, ...]:
         """What a whole look at a container shows and was not told: actions, in their order."""
         known = self.containers.get(seen.id)
         steps = known.steps if known else ()
-        created = () if known else ("create",)
+        created = () if known and known.created else ("create",)
         missing = _missing(steps, seen)
         told = known.told_health if known and "start" not in {s.action for s in missing} else ""
         health = _firm(seen.health) if seen.state in _ON else ""
@@ -202,7 +217,8 @@ class World:
             if step is not steps[-1]:
                 then = "running" if step.action == "start" else "exited"
                 as_then = _with(state, state=then, exit_code=None)
-            told.append(self._tell(engine_id, step.action, step.until or step.time, as_then))
+            time = step.until or step.time
+            told.append(self._tell(engine_id, step.action, time, as_then, which=step.time))
         if "start" in actions:
             state = _with(state, told_health="", found_health="")
         if actions and actions[-1].startswith("health_status: "):
@@ -213,7 +229,9 @@ class World:
 
     def lose(self, engine_id: str, container: str, now: int) -> list[Telling]:
         """Tell that a container has gone of which that was not told."""
-        known = self.containers.pop(container)
+        known = self.containers.pop(container, None)
+        if known is None:  # that was heard meanwhile
+            return []
         self._forget(container)
         told: list[Telling] = []
         if known.is_on:  # nobody saw how it ended
@@ -222,15 +240,18 @@ class World:
         gone = _with(known, state="removing")
         return [*told, self._tell(engine_id, "destroy", now, gone)]
 
-    def _tell(self, engine_id: str, action: str, time: int, state: Known) -> Telling:
+    def _tell(
+        self, engine_id: str, action: str, time: int, state: Known, *, which: int = 0
+    ) -> Telling:
         attributes = {"name": state.name, "image": state.image}
         if action == "die" and state.exit_code is not None:
             attributes["exitCode"] = str(state.exit_code)
         event = EngineEvent(
             type="container", action=action, actor=state.id, attributes=attributes, time_nano=time
         )
-        which = "" if action in ("create", "destroy") else f":{time}"
-        mark = f"{action}:{state.id}{which}"
+        mark = f"{action}:{state.id}"
+        if action not in ("create", "destroy"):  # of two that were lost before the same event, each
+            mark += f":{which or time}"
         tell = envelope(self.engine, engine_id, f"found:{mark}", event, state, synthetic=True)
         return Telling(mark, time, tell)
 
@@ -251,10 +272,16 @@ def _missing(steps: Sequence[Step], seen: Container) -> list[Step]:
     started, finished = nanoseconds(seen.started), nanoseconds(seen.finished)
     found: list[Step] = []
     certain = [step for step in steps if step.how != "lost"]
+    is_over = seen.state not in _ON and started > 0
+    if is_over and finished + _DELAY < started:  # the Engine's clock was set back in between
+        ends = [step for step in certain if step.action == "die" and step.time >= finished]
+        return [] if ends else [Step("die", started, "found")]
     if started and not any(step.action == "start" and step.time >= started for step in certain):
         found.append(Step("start", started, "found"))
     line = _sorted(*certain, *found)
-    if line and line[-1].action == "start" and seen.state not in _ON and started:
+    if len(steps) < _STEPS:  # all its steps, so that there was none before the first
+        line = (Step("die", nanoseconds(seen.created)), *line)
+    if is_over and line and line[-1].action == "start":
         found.append(Step("die", max(finished, line[-1].time + 1), "found"))
     lost = [step for step in steps if step.how == "lost"]
     for one, other in pairwise(line):
@@ -275,6 +302,8 @@ def _taken(
 ) -> tuple[tuple[Step, ...], bool]:
     """The steps with one more that was heard, in its place, and whether that is to be told."""
     heard = Step(event.action, event.time_nano)
+    if any(step[:2] == heard[:2] and step.how == "heard" for step in steps):
+        return steps, False
     # A life that is seen to have begun in between, and was not told, parts them as well.
     times = [step.time for step in steps if step.how != "lost"]
     times += [nanoseconds(seen.started)] if seen else []
@@ -334,6 +363,8 @@ def _unknown(engine: str, event: EngineEvent) -> Known:
         id=event.actor,
         name=attributes.get("name", ""),
         image=attributes.get("image", ""),
+        labels={key: value for key, value in attributes.items() if key not in _OWN},
+        unseen=True,
     )
 
 
@@ -342,15 +373,17 @@ def _blank(engine: str, seen: Container) -> Known:
 
 
 def _seen(known: Known, seen: Container, engine: str) -> Known:
-    return known.model_copy(update=dict(state_of(seen, engine)))
+    return known.model_copy(update={**dict(state_of(seen, engine)), "unseen": False})
 
 
 def _patched(known: Known, event: EngineEvent) -> Known:
     """The container as an event alone tells it."""
-    update: dict[str, object] = {"state": _PATCHES.get(event.action, known.state)}
+    update: dict[str, object] = {
+        "state": _PATCHES.get(event.action, known.state),
+        "unseen": True,
+    }
     if event.action == "die":
-        code = event.attributes.get("exitCode", "")
-        update["exit_code"] = int(code) if code.isdecimal() else None
+        update["exit_code"] = exit_code(event.attributes)
     elif event.action == "start":
         update["exit_code"] = None
     elif event.action.startswith("health_status: "):

@@ -51,6 +51,8 @@ TIMED: Mapping[str, object] = {"on": DUE, "max_age": 600.0, "dedup": {}}
 """What holds for a rule with `cron` where it says nothing else."""
 MOST = 20
 """How many mistakes of one container are told."""
+CHECKED = 100
+"""How many labels of one container are looked at for mistakes."""
 LONGEST = 200
 """Characters of a label, or of its value, that are taken in."""
 _NAMED = re.compile(r"dockbus\.[\w./-]*\w")
@@ -166,10 +168,11 @@ class Vocabulary:
         if LABEL_JOB in labels:
             return []
         ours = {label: value for label, value in labels.items() if label.startswith(OURS)}
-        found = (self._mistake(label, ours) for label in ours)
+        asks = any(label == ENABLE or label.startswith((RULE, CRON)) for label in ours)
+        found = (self._mistake(label, ours, asks) for label in islice(ours, CHECKED))
         return list(islice(filter(None, found), MOST))
 
-    def _mistake(self, label: str, ours: Mapping[str, str]) -> Mistake | None:
+    def _mistake(self, label: str, ours: Mapping[str, str], asks: bool) -> Mistake | None:
         value = ours[label]
         prefix = next((one for one in (RULE, CRON) if label.startswith(one)), "")
         rule = self._rules.get(label.removeprefix(prefix)) if prefix else None
@@ -180,7 +183,6 @@ class Vocabulary:
             return Mistake(label, value[:LONGEST], reason, meant) if reason else None
         if label in self._named or any(fnmatchcase(label, other) for other in OTHERS):
             return None
-        asks = any(one == ENABLE or one.startswith((RULE, CRON)) for one in ours)
         meant = self._meant(label[:LONGEST], 0.6 if asks else 0.8)
         if not (meant or asks):
             return None

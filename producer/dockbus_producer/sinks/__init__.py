@@ -36,13 +36,11 @@ class Sinks:
         self._stopping = threading.Event()
 
     def run(self) -> None:
-        """Send until `stop` is called, or a courier breaks, whose log says why."""
+        """Send until `stop` is called."""
         self._employ(self._files.entries)
         while not self._stopping.wait(0.2):
             if self._files.refresh():
                 self._employ(self._files.entries)
-            if not all(thread.is_alive() for _, thread in self._couriers.values()):
-                break
         self._dismiss(list(self._couriers))
 
     def stop(self) -> None:

@@ -30,6 +30,8 @@ FULL = 10_000
 """Parcels in the outbox at which no more are put in."""
 PAUSE = 1.0
 """Seconds without a look at the outbox at most, and with Redis away."""
+BROKEN = 10.0
+"""Seconds after which a courier that broke begins anew."""
 
 
 class Courier:
@@ -44,12 +46,11 @@ class Courier:
         self._senders: list[threading.Thread] = []
         self._stopping = threading.Event()
         self._suspended = False
-        self._broken = False
 
     def run(self) -> None:
-        """Send until `stop` is called; a Redis that is away is waited for."""
+        """Send until `stop` is called; a Redis that is away is waited for, and what is not foreseen is logged."""
         away = False
-        while not self._stopping.is_set() and not self._broken:
+        while not self._stopping.is_set():
             try:
                 self._round()
             except RedisUnavailable as error:
@@ -57,6 +58,9 @@ class Courier:
                     log.warning("Redis is away, sink %s waits: %s", self.sink.name, error.detail)
                 away = True
                 self._stopping.wait(PAUSE)
+            except Exception:
+                log.exception("sink %s broke and begins anew", self.sink.name)
+                self._stopping.wait(BROKEN)
             else:
                 if away:
                     log.info("Redis is back, sink %s goes on", self.sink.name)
@@ -118,7 +122,7 @@ class Courier:
     # -- a sender's thread -----------------------------------------------------------------
 
     def _send(self, parcel: Parcel | None) -> None:
-        """Send this parcel, and then whatever else is due."""
+        """Send this parcel, and then whatever else is due. What is not settled is due again when its lease is over."""
         try:
             while parcel:
                 answer = deliver(self.sink, parcel.event, self._secrets)
@@ -129,8 +133,7 @@ class Courier:
         except RedisUnavailable:
             pass  # `run` says so
         except Exception:
-            log.exception("sink %s", self.sink.name)
-            self._broken = True
+            log.exception("sink %s: not settled, and so sent again", self.sink.name)
 
     def _insist(self, do: Callable[[], None]) -> None:
         """Do it as soon as Redis lets us; what is not settled is sent again."""

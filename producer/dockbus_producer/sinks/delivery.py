@@ -82,13 +82,13 @@ def _wait(text: str) -> float:
             if text.isdecimal()
             else (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds()
         )
-    except (ValueError, TypeError):  # none, or a date without a time zone
+    except (ValueError, TypeError, OverflowError):  # none, or no time zone, or beyond all dates
         return 0.0
     return min(max(wait, 0.0), LONGEST_WAIT)
 
 
 def deliver(sink: Sink, event: Event, secrets: str) -> Answer:
-    """Try once; `secrets` is the folder of the secrets."""
+    """Try once; `secrets` is the folder of the secrets. Whatever goes wrong is an answer; nothing is raised."""
     try:
         body = event.model_dump_json().encode()
         message, timestamp = message_id(event), int(time.time())
@@ -106,6 +106,8 @@ def deliver(sink: Sink, event: Event, secrets: str) -> Answer:
         return _post(sink, headers, body)
     except DockbusError as error:  # the secret; the next attempt may find it
         return Answer(Meaning.FAILED, f"not sent: secret {error.detail}")
+    except Exception as error:  # noqa: BLE001  who answers, or names a host, is not ours
+        return Answer(Meaning.FAILED, f"{type(error).__name__}: {_line(str(error))}")
 
 
 def _post(sink: Sink, headers: Mapping[str, str], body: bytes) -> Answer:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dockbus.engine.views import Container, Image
 from dockbus.snapshot import ContainerState, ImageState, PortState
+
+MOST_LABELS = 500
+MOST_CHARACTERS = 64 * 1024
+"""Of all labels of one container or image. An Engine takes megabytes, and what is too many here is cut."""
 
 
 def state_of(container: Container, engine: str) -> ContainerState:
@@ -20,7 +26,7 @@ def state_of(container: Container, engine: str) -> ContainerState:
         oom_killed=container.oom_killed,
         health=container.health,
         restart_count=container.restart_count,
-        labels=dict(container.labels),
+        labels=bounded(container.labels),
         created=container.created,
         started=container.started,
         finished=container.finished,
@@ -46,5 +52,17 @@ def image_state_of(image: Image, engine: str) -> ImageState:
         digests=list(image.digests),
         size=image.size,
         created=image.created,
-        labels=dict(image.labels),
+        labels=bounded(image.labels),
     )
+
+
+def bounded(labels: Mapping[str, str]) -> dict[str, str]:
+    """As many of these labels as are kept: their first ones, by name."""
+    kept: dict[str, str] = {}
+    left = MOST_CHARACTERS
+    for name in sorted(labels)[:MOST_LABELS] if len(labels) > MOST_LABELS else labels:
+        left -= len(name) + len(labels[name])
+        if left < 0:
+            break
+        kept[name] = labels[name]
+    return kept

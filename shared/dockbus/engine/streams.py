@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, Generic, TypeVar, cast
 
 import requests
@@ -80,9 +81,14 @@ def read_objects(response: requests.Response) -> Iterator[Raw]:
     characters = codecs.getincrementaldecoder("utf-8")(
         "replace"
     )  # one may be cut by the end of a chunk
-    text = ""
-    for chunk in _chunks(response):
-        text = (text + characters.decode(chunk)).lstrip()
+    pieces: list[str] = []
+    size = 0
+    for chunk in chain(_chunks(response), (b"\n",)):
+        pieces.append(characters.decode(chunk))
+        size += len(chunk)
+        if size > LONGEST_LINE and "\n" not in pieces[-1]:
+            continue  # one as large as that is looked at when it may be whole: at the end of its line
+        text = "".join(pieces).lstrip()
         while text:
             try:
                 item, end = decoder.raw_decode(text)
@@ -92,6 +98,7 @@ def read_objects(response: requests.Response) -> Iterator[Raw]:
             if "error" in item:
                 raise classify(None, str(item["error"]))
             yield item
+        pieces, size = [text], len(text)
 
 
 def read_log(response: requests.Response) -> Iterator[LogChunk]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from dockbus.engine import Container, ContainerSpec
 from dockbus.engine.containers import Containers
-from dockbus.jobs import LABEL_JOB, Kind
+from dockbus.jobs import LABEL_JOB, Queue
 from dockbus.logs import log_to_stderr
 from dockbus.queue import Attempts
 from dockbus.settings import Settings
@@ -129,4 +129,4 @@ if __name__ == "__main__":
         )
     )
     log_to_stderr()
-    WorkerProcess(Kind(sys.argv[1]), Settings.from_env()).run()
+    WorkerProcess(Queue(sys.argv[1]), Settings.from_env()).run()

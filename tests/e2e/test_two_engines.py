@@ -1,0 +1,181 @@
+"""Two real Engines on one bus: each event says where it comes from, and what a rule orders is done there and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from secrets import token_hex
+
+import pytest
+
+from dockbus import Bus, Event, JobRecord, JobState, Settings, local
+from dockbus.engine import ContainerNotFound, ContainerSpec, Engine
+from dockbus.jobs.actions import ActionResult
+from dockbus.jobs.running import Network
+from dockbus.local.engine import why_not_private
+from dockbus.settings import EngineSettings
+from e2e.chaos.services import engine_server
+from processes import Program
+from waiting import wait_for
+
+LIFE = ["create", "start", "die", "destroy"]
+RULE = """
+rules:
+  - name: sweep
+    on: io.dockbus.docker.container.die
+    where: {labels: {dockbus.two-engines: "%s"}}
+    do: {kind: remove}
+"""
+
+Start = Callable[..., Program]
+
+
+@dataclass
+class Side:
+    """One Engine, by its name on the bus."""
+
+    engine: Engine
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        return self.engine.name
+
+    def live(self, mark: str, code: int) -> str:
+        """A container that ends with this code; its ID."""
+        container = self.engine.containers.create(
+            ContainerSpec(
+                name=f"two-{mark}-{code}",  # the same on both
+                image="dockbus/base:1",
+                command=["sh", "-c", f"exit {code}"],
+                networks=[Network(name="none")],
+                labels={"dockbus.test": "1", "dockbus.two-engines": mark},
+            )
+        )
+        self.engine.containers.start(container)
+        return container
+
+    def has(self, container: str) -> bool:
+        """Whether it is there."""
+        try:
+            self.engine.containers.get(container)
+        except ContainerNotFound:
+            return False
+        return True
+
+
+@pytest.fixture
+def sides(
+    settings: Settings, base_image: str, scratch: Path, tmp_path: Path
+) -> Generator[tuple[Side, Side]]:
+    """The session's Engine and another one."""
+    installed = shutil.which("dockerd") is not None
+    if why := why_not_private(root=os.geteuid() == 0, installed=installed, apt=False):
+        pytest.skip(why)
+
+    def side(name: str, host: str) -> Side:
+        told = EngineSettings(name=name, host=host)
+        return Side(Engine(told), settings.model_copy(update={"engine": told}))
+
+    with engine_server(scratch / "second-engine") as server:
+        first, second = side("first", settings.engine.host), side("second", server.host)
+        with closing(first.engine), closing(second.engine):
+            local.base_image(second.engine, tmp_path, lambda _: None)
+            yield first, second
+
+
+@pytest.fixture
+def mark(sides: tuple[Side, Side]) -> Generator[str]:
+    """What the label of this test's containers says; what is left of them is removed."""
+    mark = token_hex(4)
+    yield mark
+    for side in sides:
+        for one in side.engine.containers.all(labels={"dockbus.two-engines": mark}):
+            side.engine.containers.remove(one.id, force=True)
+
+
+def about(bus: Bus, container: str) -> list[Event]:
+    return [
+        stored.event
+        for stored in bus.events(since="0", follow=False)
+        if stored.event.subject == container
+        and stored.event.type.rpartition(".")[2] in LIFE
+        and stored.event.type.startswith("io.dockbus.docker.container.")
+    ]
+
+
+def whole_life(bus: Bus, container: str) -> list[Event]:
+    """What was told of it, once it has gone."""
+    told = about(bus, container)
+    return told if told and told[-1].data["action"] == "destroy" else []
+
+
+def job_of(bus: Bus) -> dict[str, JobRecord]:
+    """The jobs, by the container that each is about."""
+    return {str(job.spec.container): job for job in bus.jobs() if job.spec}  # type: ignore[union-attr]
+
+
+def test_what_happens_on_an_engine_is_told_once_and_answered_there(
+    sides: tuple[Side, Side],
+    bus: Bus,
+    start: Start,
+    settings: Settings,
+    tmp_path: Path,
+    mark: str,
+) -> None:
+    first, second = sides
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULE % mark)
+    for side in (first, first, second):
+        watch = side.settings.watch.model_copy(update={"rules": str(rules)})
+        start("watch", settings=side.settings.model_copy(update={"watch": watch}))
+    wait_for(
+        lambda: [one.name for one in bus.snapshot.engines() if one.resynced] == ["first", "second"],
+        what="the first look at both",
+    )
+
+    codes = (0, 3, 5)
+    there = {side.name: {side.live(mark, code): code for code in codes} for side in sides}
+    wait_for(lambda: len(job_of(bus)) == 2 * len(codes), what="a job for each")
+    jobs = job_of(bus)
+
+    for side in sides:
+        for container in there[side.name]:
+            assert jobs[container].queue == f"container@{side.name}"
+
+    # Only one Engine has a worker: the jobs of the other wait.
+    start("worker", "container", settings=second.settings).wait_until_said("taking jobs")
+    wait_for(
+        lambda: all(job_of(bus)[one].state.ended for one in there["second"]), what="its own jobs"
+    )
+    assert {job_of(bus)[one].state for one in there["first"]} == {JobState.QUEUED}
+    assert not any(map(second.has, there["second"]))
+    assert all(map(first.has, there["first"]))
+
+    start("worker", "container", settings=first.settings).wait_until_said("taking jobs")
+    wait_for(lambda: all(job.state.ended for job in job_of(bus).values()), what="the other jobs")
+    ended = job_of(bus)
+    assert not any(map(first.has, there["first"]))
+    for job in ended.values():
+        assert job.state is JobState.SUCCEEDED
+        assert isinstance(job.result, ActionResult)
+        assert job.result.done
+
+    for side in sides:
+        for container, code in there[side.name].items():
+            told = wait_for(partial(whole_life, bus, container), what="its removal")
+            assert ended[container].engine == side.name
+            assert [event.data["action"] for event in told] == LIFE
+            assert told[2].data["exitCode"] == code
+            assert {event.source for event in told} == {f"/engines/{side.name}"}
+            assert {str(event.data["engineId"]) for event in told} == {side.engine.id}
+    events = [stored.event for stored in bus.events(since="0", follow=False)]
+    assert max(Counter((event.source, event.id) for event in events).values()) == 1
+    fired = [event.data for event in events if event.type == "io.dockbus.rule.fired"]
+    assert Counter(one["eventSubject"] for one in fired) == dict.fromkeys(ended, 1)
