@@ -311,8 +311,7 @@ def test_a_wrong_label_is_told_of_once_at_whatever_event(engineless_bus: Bus) ->
         "suggestion": "dockbus.rule.heal",
     }
     assert wrong.subject == yes.id
-    assert wrong.data["label"] == "dockbus.enable"
-    assert wrong.data["value"] == "yes"
+    assert (wrong.data["label"], wrong.data["value"]) == ("dockbus.enable", "yes")
 
 
 def test_labels_are_checked_against_the_rules_that_are_in_force_then(engineless_bus: Bus) -> None:
