@@ -106,11 +106,10 @@ class Stand:
         self._order(Run(image=self.image, command=["echo", WORDS]))
 
     def run_ours_plain(self) -> None:
-        """One as `docker run` makes it where nothing else is said: on the network that all share, unbounded."""
+        """One on the network that all containers share, where `docker run` puts it if nothing else is said."""
         network = Network(name="bridge")
-        lavish: Any = {"cap_drop": [], "memory": None, "pids": None, "init": False}
-        spec = Run(image=self.image, command=["echo", WORDS], networks=[network], **lavish)
-        self._order(spec)
+        command = ["echo", WORDS]
+        self._order(Run(image=self.image, command=command, networks=[network], init=False))
 
     def _order(self, spec: Run) -> None:
         job = self.bus.enqueue(spec)
