@@ -20,7 +20,7 @@ demo: .venv ## See it work: a bus, workers and jobs on this machine, then all go
 
 test: .venv ## Run every test, with ENGINE=26.1 on that one; what is missing is skipped with its reason
 	@$(if $(filter-out 26.1,$(ENGINE)),$(error ENGINE may be 26.1, or nothing for the one of this machine))
-	$(if $(ENGINE),python tests/engine26.py,pytest) -n 3 --dist loadfile
+	$(if $(ENGINE),python tests/engine26.py,pytest) -n 3 --dist loadfile --no-loadscope-reorder
 
 chaos: .venv ## Kill workers, Redis and the Engine under 1,000 jobs each and see that none is lost (half an hour)
 	@CHAOS_JOBS="$${CHAOS_JOBS:-1000}" CHAOS_TRIALS="$${CHAOS_TRIALS:-200}" \
