@@ -93,7 +93,7 @@ def test_a_container_that_others_stop_has_ended(bus: Bus, engine: Engine, worker
     job = bus.enqueue(shell("echo begun; sleep 600"))
     wait_for(lambda: list(job.logs()), what="it to run")
 
-    engine.containers.stop(f"dockbus-{job.id}", timeout=0)
+    engine.containers.stop(f"dockbus-{job.id}", timeout=10)
 
     ended = job.wait(timeout=60)
     assert isinstance(ended, RunResult)
