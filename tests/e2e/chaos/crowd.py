@@ -148,10 +148,7 @@ class Crowd:
         with closing(Engine(EngineSettings(host=self._host))) as engine:
             dweller.begun = time.time()
             dweller.id = self._insist(engine, lambda: _made(engine, dweller))
-            try:
-                self._insist(engine, lambda: engine.containers.start(dweller.id))
-            except EngineError as error:  # it had begun to when it was killed, and has forgotten
-                dweller.refused = str(error)
+            if not self._start(engine, dweller):
                 return
             match dweller.sort:
                 case "runs":
@@ -163,12 +160,20 @@ class Crowd:
             if dweller.sort == "killed":
                 self._insist(engine, lambda: _kill(engine, dweller.id))
             elif dweller.sort == "again":
-                self._insist(engine, lambda: engine.containers.start(dweller.id))
+                if not self._start(engine, dweller):
+                    return
             elif dweller.sort in ("leaves", "thrown-out"):
                 self._insist(engine, lambda: engine.containers.remove(dweller.id, force=True))
                 dweller.removed = time.time()
                 return
             self._await_end(engine, dweller)
+
+    def _start(self, engine: Engine, dweller: Dweller) -> bool:
+        try:
+            self._insist(engine, lambda: engine.containers.start(dweller.id))
+        except EngineError as error:  # it had begun to when it was killed, and has forgotten
+            dweller.refused = str(error)
+        return not dweller.refused
 
     def _await_end(self, engine: Engine, dweller: Dweller) -> None:
         left = WAIT
