@@ -10,10 +10,11 @@ from typing import Any
 from redis import Redis
 
 from dockbus import Bus, Event
+from dockbus.events import RESYNCED
 from dockbus.queue.keys import job_key
 from dockbus.snapshot import ContainerState
 from dockbus_producer.firing import Firing
-from dockbus_producer.rules import RESYNCED, Occasion, Rule
+from dockbus_producer.rules import Occasion, Rule
 
 DIE = "io.dockbus.docker.container.die"
 START = 1_767_225_600.0

@@ -23,12 +23,11 @@ from redis.exceptions import ResponseError
 from dockbus.bus import Bus
 from dockbus.connection import Row, reachable, stream_rows
 from dockbus.errors import RedisUnavailable
-from dockbus.events import STREAM, parse_rows
+from dockbus.events import CONTAINER, RESYNCED, STREAM, parse_rows
 from dockbus_producer.debounce import Debounce
 from dockbus_producer.firing import Firing
 from dockbus_producer.label_warnings import LabelWarnings
-from dockbus_producer.rules import RESYNCED, Occasion, Rule
-from dockbus_producer.rules.occasion import CONTAINER
+from dockbus_producer.rules import Occasion, Rule
 
 log = logging.getLogger(__name__)
 

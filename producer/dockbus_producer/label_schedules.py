@@ -21,13 +21,13 @@ from typing import Any
 from dockbus.bus import Bus
 from dockbus.connection import reachable
 from dockbus.errors import RedisUnavailable
-from dockbus.events import Event
+from dockbus.events import ENGINES, Event
 from dockbus.inventory import FRESH, age
 from dockbus.snapshot import ContainerState
 from dockbus_producer.gate import Gate, memory
 from dockbus_producer.rules import Rule
 from dockbus_producer.rules.labels import newest_slot, timing
-from dockbus_producer.rules.occasion import DUE, ENGINES
+from dockbus_producer.rules.occasion import DUE
 from dockbus_producer.schedules import DAY, show_moment
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from dockbus.bus import Bus
 from dockbus.cli import output, terminal
 from dockbus.cli.options import Json, seconds
 from dockbus.errors import RuleError, near_miss
-from dockbus.events import Event, StoredEvent
+from dockbus.events import RESYNCED, Event, StoredEvent
 from dockbus.jobs import explain as explain_error
 from dockbus.records import JobState
 from dockbus.settings import Settings
@@ -79,7 +79,7 @@ def try_out(
     ] = None,
 ) -> None:
     """Say what each rule makes of an event, a container, or both. Redis is not asked."""
-    from dockbus_producer.rules import RESYNCED, Occasion, load  # noqa: PLC0415
+    from dockbus_producer.rules import Occasion, load  # noqa: PLC0415
     from dockbus_producer.rules.telling import answer  # noqa: PLC0415
 
     if not (event or container):
@@ -192,7 +192,7 @@ def _chosen(which: str) -> list[Rule]:
 
 def _explain(bus: Bus, rule: Rule, stored: StoredEvent) -> None:
     """One line of what a rule made of an event."""
-    from dockbus_producer.rules import RESYNCED, Occasion  # noqa: PLC0415
+    from dockbus_producer.rules import Occasion  # noqa: PLC0415
 
     event, millis = stored.event, int(stored.position.partition("-")[0])
     if rule.state and event.type == RESYNCED:  # what there was then is not known any more
@@ -205,7 +205,7 @@ def _explain(bus: Bus, rule: Rule, stored: StoredEvent) -> None:
 
 def _explain_now(bus: Bus, chosen: list[Rule], subject: str) -> None:
     """What rules on states make of the containers that there are."""
-    from dockbus_producer.rules import RESYNCED, Occasion  # noqa: PLC0415
+    from dockbus_producer.rules import Occasion  # noqa: PLC0415
 
     for container in bus.snapshot.containers() if chosen else []:
         if container.id.startswith(subject):

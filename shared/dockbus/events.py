@@ -21,6 +21,14 @@ from dockbus.connection import Row, reachable, read_stream
 from dockbus.ids import BEGINNING, StreamId
 
 STREAM = "dockbus:events"
+ENGINES = "/engines/"
+"""Events of Engines have this source, followed by the Engine's name; those of dockbus itself have others."""
+CONTAINER = "io.dockbus.docker.container."
+"""What the types of all events about containers begin with."""
+RESYNCED = "io.dockbus.engine.resynced"
+"""All that an Engine holds has been compared with what was told of it."""
+GAP = "io.dockbus.engine.gap"
+"""Events of an Engine may be missing."""
 WINDOW = 600.0
 """Seconds for which an event's source and id are remembered: longer than anybody tries to publish one event. Each takes memory of Redis."""
 LONG_WINDOW = 24 * 3600.0

@@ -21,7 +21,7 @@ from typing import Generic, Self, TypeVar
 
 from dockbus.bus import Bus
 from dockbus.errors import RedisUnavailable
-from dockbus.events import StoredEvent
+from dockbus.events import CONTAINER, StoredEvent
 from dockbus.ids import StreamId
 from dockbus.labels import InvalidLabels, LabelModel
 from dockbus.snapshot import ContainerState
@@ -36,7 +36,6 @@ ROUND = 30.0
 LISTEN = 0.5
 """Seconds for which an event is waited for; being told to stop is noticed after that."""
 _SOURCE = "/engines/"
-_CONTAINER = "io.dockbus.docker.container."
 _ENGINE = "io.dockbus.engine."
 
 _Key = tuple[str, str]
@@ -232,8 +231,8 @@ class Watcher(Generic[L]):
 def _concerned(batch: Iterable[StoredEvent]) -> Iterator[_Key]:
     """What these events speak of: a container, or, where the ID is empty, an Engine."""
     for event in (stored.event for stored in batch):
-        if event.source.startswith(_SOURCE) and event.type.startswith((_CONTAINER, _ENGINE)):
-            container = event.subject if event.type.startswith(_CONTAINER) else ""
+        if event.source.startswith(_SOURCE) and event.type.startswith((CONTAINER, _ENGINE)):
+            container = event.subject if event.type.startswith(CONTAINER) else ""
             yield event.source.removeprefix(_SOURCE), container
 
 

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 
 from dockbus import Bus, RedisUnavailable, Settings, local
 from dockbus.engine import Engine
-from dockbus.events import STREAM
+from dockbus.events import RESYNCED, STREAM
 from dockbus.local.engine import why_not_private
 from dockbus.settings import BusSettings, EngineSettings, RedisSettings, WatchSettings
 from e2e.chaos import census, firings
@@ -46,7 +46,6 @@ CONTAINERS = max(40, EVENTS // 50)
 SECONDS = EVENTS / (NOISE + 5.0) if LONG else 18.0
 """In which the containers are begun."""
 LEASE = 15.0
-RESYNCED = "io.dockbus.engine.resynced"
 SETTLING = 400.0
 """Seconds in which all has to have been told, at the latest."""
 

@@ -18,11 +18,11 @@ from redis import Redis
 
 from dockbus import Bus, Event, Settings
 from dockbus.engine import ContainerSpec, Engine
+from dockbus.events import GAP
 from dockbus.jobs.running import Network
 from dockbus.settings import EngineSettings, RedisSettings
 from dockbus.snapshot import ContainerState
 from dockbus_producer.docker_events import DockerEvents, reader
-from dockbus_producer.docker_events.observer import GAP
 from outage import Plug
 from waiting import wait_for
 

@@ -14,6 +14,7 @@ from redis import Redis
 
 from dockbus import Bus, Event, Settings
 from dockbus.engine import ContainerSpec, Engine
+from dockbus.events import GAP, RESYNCED
 from dockbus.jobs.running import Healthcheck, Network
 from dockbus.settings import EngineSettings
 from dockbus.snapshot import ContainerState, EngineState
@@ -36,11 +37,9 @@ def watching(engine: Engine, bus: Bus) -> Generator[DockerEvents]:
     watch = DockerEvents(engine, bus)
     thread = threading.Thread(target=watch.run)
     thread.start()
-    looks = count(bus, observer.RESYNCED)
+    looks = count(bus, RESYNCED)
     try:
-        wait_for(
-            lambda: watch.leads and count(bus, observer.RESYNCED) > looks, what="the first look"
-        )
+        wait_for(lambda: watch.leads and count(bus, RESYNCED) > looks, what="the first look")
         yield watch
     finally:
         watch.stop()
@@ -125,7 +124,7 @@ def test_an_end_that_nobody_heard_is_found_with_its_exit_code(
     dies = [about(bus, container)[-1] for container in (runs, new)]
     assert [die.data["exitCode"] for die in dies] == [7, 5]
     assert [die.data["synthetic"] for die in dies] == [True, True]
-    assert count(bus, observer.GAP) == 1
+    assert count(bus, GAP) == 1
 
 
 def test_a_container_that_was_removed_unheard_is_told_to_have_ended(

@@ -15,12 +15,12 @@ import pytest
 from pydantic import JsonValue
 
 from dockbus import Bus, Cleanup, Event, JobState
-from dockbus.events import STREAM
+from dockbus.events import RESYNCED, STREAM
 from dockbus.jobs.actions import Restart
 from dockbus.snapshot import ENGINES, ContainerState, EngineState, containers_key
 from dockbus_producer import dispatcher as dispatching
 from dockbus_producer.dispatcher import GROUP, Dispatcher
-from dockbus_producer.rules import RESYNCED, Rule, load
+from dockbus_producer.rules import Rule, load
 from processes import environment
 from waiting import wait_for
 

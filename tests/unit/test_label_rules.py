@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from dockbus import Event
+from dockbus.events import RESYNCED
 from dockbus.jobs.actions import Exec
 from dockbus.snapshot import ContainerState
-from dockbus_producer.rules import RESYNCED, Dedup, Occasion, Rule
+from dockbus_producer.rules import Dedup, Occasion, Rule
 from dockbus_producer.rules.labels import Mistake, Vocabulary, newest_slot, refusal, timing
 from dockbus_producer.rules.occasion import DUE
 

@@ -8,9 +8,10 @@ from pydantic import JsonValue
 
 from dockbus import Event, Pull, Run
 from dockbus.errors import RuleError
+from dockbus.events import RESYNCED
 from dockbus.jobs.actions import Exec, Restart, Start, Stop
 from dockbus.snapshot import ContainerState
-from dockbus_producer.rules import RESYNCED, Dedup, Limit, Occasion, Rule, engine_of
+from dockbus_producer.rules import Dedup, Limit, Occasion, Rule, engine_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 WEB: dict[str, JsonValue] = {

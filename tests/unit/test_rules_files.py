@@ -9,9 +9,10 @@ import pytest
 
 from dockbus import Event, Pull, Scan
 from dockbus.errors import RuleError
+from dockbus.events import RESYNCED
 from dockbus.jobs import Spec
 from dockbus.snapshot import ContainerState
-from dockbus_producer.rules import RESYNCED, Occasion, Rule, load
+from dockbus_producer.rules import Occasion, Rule, load
 from dockbus_producer.sinks.sink import load as load_sinks
 from dockbus_producer.watch import RuleFiles
 

@@ -11,11 +11,9 @@ from pydantic import JsonValue
 
 from dockbus.engine import EngineEvent
 from dockbus.engine.states import bounded
-from dockbus.events import Event
+from dockbus.events import ENGINES, Event
 from dockbus.snapshot import ContainerState
 
-ENGINES = "/engines/"
-"""Events of Engines have this source, followed by the Engine's name."""
 _CODE = re.compile(r"[0-9]{1,3}")
 _FACTS = set(ContainerState.model_fields)
 

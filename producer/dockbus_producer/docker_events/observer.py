@@ -24,10 +24,10 @@ from pydantic import JsonValue
 from dockbus.bus import Bus
 from dockbus.engine import Container, Engine, EngineError, EngineTimeout
 from dockbus.errors import RedisUnavailable
-from dockbus.events import Event
+from dockbus.events import ENGINES, GAP, RESYNCED, Event
 from dockbus.snapshot import EngineState, ImageState
 from dockbus_producer.docker_events.audit import DOUBT, Audit
-from dockbus_producer.docker_events.envelope import ENGINES, moment
+from dockbus_producer.docker_events.envelope import moment
 from dockbus_producer.docker_events.ledger import Fenced, Ledger
 from dockbus_producer.docker_events.reader import OVERLAP, Cursor, Heard, Reader
 from dockbus_producer.docker_events.world import Telling, World
@@ -35,8 +35,6 @@ from dockbus_producer.docker_events.world import Telling, World
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-GAP = "io.dockbus.engine.gap"
-RESYNCED = "io.dockbus.engine.resynced"
 BATCH = 100
 """Events that are told, and containers that are looked at, in one step."""
 AUDIT = 30.0

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dockbus_producer.rules.load import load
 from dockbus_producer.rules.model import Dedup, Limit, Rule
-from dockbus_producer.rules.occasion import RESYNCED, Occasion, engine_of
+from dockbus_producer.rules.occasion import Occasion, engine_of
 from dockbus_producer.rules.where import Where
 
-__all__ = ["RESYNCED", "Dedup", "Limit", "Occasion", "Rule", "Where", "engine_of", "load"]
+__all__ = ["Dedup", "Limit", "Occasion", "Rule", "Where", "engine_of", "load"]

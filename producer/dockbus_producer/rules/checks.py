@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from dockbus.errors import RuleError, near_miss
-from dockbus.events import Event
+from dockbus.events import CONTAINER, ENGINES, Event
 from dockbus.expressions import NAMES, Expression, ExpressionError
 from dockbus_producer.rules import labels
-from dockbus_producer.rules.occasion import CONTAINER, ENGINES, Occasion
+from dockbus_producer.rules.occasion import Occasion
 from dockbus_producer.rules.template import PLAIN, Samples, TemplateError, fill_text
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from cronsim import CronSim
 
+from dockbus.events import CONTAINER
 from dockbus.jobs.base import (
     LABEL_BUS,
     LABEL_JOB,
@@ -32,7 +33,7 @@ from dockbus.jobs.base import (
     LABEL_REMOVE,
 )
 from dockbus.units import show_span
-from dockbus_producer.rules.occasion import CONTAINER, DUE, Occasion
+from dockbus_producer.rules.occasion import DUE, Occasion
 from dockbus_producer.schedules import valid_cron
 
 if TYPE_CHECKING:

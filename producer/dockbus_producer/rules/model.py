@@ -18,6 +18,7 @@ from typing import Annotated, Literal, cast
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from dockbus.errors import RuleError
+from dockbus.events import CONTAINER, RESYNCED
 from dockbus.expressions import Condition, Expression
 from dockbus.orders import Order
 from dockbus.settings import NAME_PATTERN
@@ -25,7 +26,7 @@ from dockbus.strict_yaml import Model
 from dockbus.units import Seconds, show_span
 from dockbus_producer.rules.checks import LEVEL, check
 from dockbus_producer.rules.labels import TIMED, unasked
-from dockbus_producer.rules.occasion import CONTAINER, RESYNCED, Occasion
+from dockbus_producer.rules.occasion import Occasion
 from dockbus_producer.rules.ordering import Unfit, order_of, spec_of
 from dockbus_producer.rules.template import TemplateError, fill_text
 from dockbus_producer.rules.terms import Terms

@@ -15,15 +15,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dockbus.events import Event
+from dockbus.events import CONTAINER, ENGINES, RESYNCED, Event
 from dockbus.jobs import LABEL_JOB
 from dockbus.snapshot import ContainerState
 
-ENGINES = "/engines/"
-"""Events of Engines come from here, followed by the Engine's name; all others are dockbus' own."""
-CONTAINER = "io.dockbus.docker.container."
-"""What the types of all events about containers begin with."""
-RESYNCED = "io.dockbus.engine.resynced"
 DUE = "io.dockbus.label.due"
 """A container's label says that it is time for a rule."""
 
