@@ -142,6 +142,29 @@ def test_a_container_that_has_gone_is_told_to_have_ended(world: World) -> None:
     )
 
 
+def test_the_end_of_a_container_that_was_removed_is_found(world: World) -> None:
+    world.hear(heard("create", 0), seen("created"))
+    world.hear(heard("start", 1.1), seen("running", started=1))
+
+    told = world.hear(heard("destroy", 9), None)
+
+    assert (actions(told), codes(told)) == (["die", "destroy"], [None])
+    assert [one.event.data["synthetic"] for one in told] == [True, False]
+    assert world.hear(heard("die", 8.9, exitCode="0"), None) == []
+
+
+def test_a_life_of_which_only_the_end_was_heard_before_it_was_removed_has_a_start(
+    world: World,
+) -> None:
+    world.hear(heard("create", 0), seen("created"))
+    world.hear(heard("die", 2, exitCode="1"), None)
+
+    told = world.hear(heard("destroy", 9), None)
+
+    assert actions(told) == ["start", "destroy"]
+    assert told[0].event.time < at(2)
+
+
 def test_what_was_there_before_the_first_look_is_no_news(world: World) -> None:
     world.begin([seen("running", started=1, health="unhealthy")])
 
@@ -255,7 +278,9 @@ class Simulated:
     gone: bool = False
 
     @property
-    def view(self) -> Container:
+    def view(self) -> Container | None:
+        if self.gone:
+            return None
         last = self.lives[-1] if self.lives else None
         return seen(
             "created" if last is None else "running" if last.ended is None else "exited",
@@ -285,6 +310,12 @@ def test_each_life_is_told_once_whatever_is_late_or_lost(seed: int) -> None:  # 
         event = heard(action, now, container.name, **attributes)
         (dropped if dice.random() < 0.25 else stream).append(event)
 
+    def look(one: Simulated, now: float) -> None:
+        if view := one.view:
+            tell(world.find(ENGINE, view, nano(now)))
+        elif one.name in world.containers:
+            tell(world.lose(ENGINE, one.name, nano(now)))
+
     def hear(event: Heard) -> None:
         if event.mark not in marks:
             (container,) = (one for one in containers if one.name == event.event.actor)
@@ -294,7 +325,7 @@ def test_each_life_is_told_once_whatever_is_late_or_lost(seed: int) -> None:  # 
         happen(container, "create", 0.5)
     for step in range(1, 30):
         now = float(step)
-        container = dice.choice(containers)
+        container = dice.choice([one for one in containers if not one.gone] or containers[:1])
         last = container.lives[-1] if container.lives else None
         if last is None or last.ended is not None:
             container.lives.append(Life(now))
@@ -302,6 +333,9 @@ def test_each_life_is_told_once_whatever_is_late_or_lost(seed: int) -> None:  # 
         else:
             last.ended, last.code = now, dice.randrange(1, 200)
             happen(container, "die", now + 0.1, exitCode=str(last.code))
+            if dice.random() < 0.1 and container is not containers[0]:
+                happen(container, "destroy", now + 0.2)
+                container.gone = True
         for _ in range(dice.choice((0, 0, 1, 1, 2, 5))):
             if stream:
                 hear(stream.pop(0))
@@ -309,23 +343,28 @@ def test_each_life_is_told_once_whatever_is_late_or_lost(seed: int) -> None:  # 
             hear(dropped.pop(dice.randrange(len(dropped))))
         if dice.random() < 0.15:
             for one in containers:
-                tell(world.find(ENGINE, one.view, nano(now + 0.5)))
+                look(one, now + 0.5)
     for event in stream:
         hear(event)
     for one in containers:
-        tell(world.find(ENGINE, one.view, nano(100)))
+        look(one, 100)
     for event in dropped:
         hear(event)
-    for one in containers:
-        assert world.compare(one.view) == ()
+    assert set(world.containers) == {one.name for one in containers if not one.gone}
+    for view in filter(None, (one.view for one in containers)):
+        assert world.compare(view) == ()
 
     for container in containers:
         mine = [one.event for one in told if one.event.subject == container.name]
         count = Counter(str(event.data["action"]) for event in mine)
+        assert count["destroy"] == container.gone
+        told_codes = [int(str(e.data["exitCode"])) for e in mine if "exitCode" in e.data]
+        assert not Counter(told_codes) - Counter(life.code for life in container.lives)
+        if container.gone:  # lives that nobody saw are lost, but each that was told is whole
+            assert count["start"] == count["die"] <= len(container.lives)
+            continue
         assert count["create"] == 1
         assert count["start"] == len(container.lives)
         assert count["die"] == sum(life.ended is not None for life in container.lives)
-        told_codes = [int(str(e.data["exitCode"])) for e in mine if "exitCode" in e.data]
-        assert not Counter(told_codes) - Counter(life.code for life in container.lives)
         if container.lives and container.lives[-1].ended is not None:
             assert container.lives[-1].code in told_codes

@@ -4,17 +4,12 @@ A container has lives, each from a start to a die. For each there is one `start`
 Engine told of it, or it was found by comparing what was told with what is there. So of each container its last steps
 are kept in the order of their times, and what is heard is matched with them: a step that was found first is not told
 again when the Engine's own event comes late, by whatever way and in whatever order.
-
-Times are the Engine's, in nanoseconds. An event comes after what it tells of: `StartedAt` <= time of `start`, and
-`FinishedAt` <= time of `die`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal, NamedTuple
 
 from dockbus.engine import Container, EngineEvent
 from dockbus.engine.states import state_of
@@ -22,8 +17,17 @@ from dockbus.events import Event
 from dockbus.snapshot import ContainerState
 from dockbus_producer.docker_events.envelope import envelope, exit_code, nanoseconds
 from dockbus_producer.docker_events.reader import Heard
+from dockbus_producer.docker_events.steps import (
+    ON,
+    Step,
+    has_hole,
+    in_order,
+    is_on,
+    missing,
+    taken,
+    unended,
+)
 
-_ON = ("running", "paused")
 _PATCHES: Mapping[str, str] = {
     "create": "created",
     "start": "running",
@@ -34,27 +38,8 @@ _PATCHES: Mapping[str, str] = {
 """State of a container that was not seen after an event."""
 _OWN = ("name", "image", "exitCode", "execDuration", "signal", "oldName")
 """What the Engine itself sends with an event of a container; all else are labels."""
-_STEPS = 16
-"""Steps that are kept of one container."""
 _GONE = 1000
 """Containers that are remembered after their end."""
-_BLUR = 10**6
-"""Nanoseconds by which two clocks of one Engine may differ."""
-_DELAY = 5 * 10**9
-"""Nanoseconds after which an Engine has told of what has happened, by its own clock."""
-
-
-class Step(NamedTuple):
-    """A start or an end that was told."""
-
-    action: str
-    time: int
-    """When; of one that was not heard the earliest time that its event can have."""
-    how: Literal["heard", "found", "lost", "old"] = "heard"
-    """Found: seen, and its event may come yet. Lost: nobody saw more than that it must have been. Old: it was there at
-    the first look, so that its event would be news."""
-    until: int = 0
-    """The latest time that it can have been, where it was lost."""
 
 
 class Known(ContainerState):
@@ -72,15 +57,12 @@ class Known(ContainerState):
     @property
     def is_on(self) -> bool:
         """Whether a life was told to have begun, and not to have ended."""
-        certain = [step for step in self.steps if step.how != "lost"]
-        return bool(certain) and certain[-1].action == "start"
+        return is_on(self.steps)
 
     @property
     def has_hole(self) -> bool:
         """Whether a step may have to be told of which nobody saw more than that it must have been."""
-        certain = [step.action for step in self.steps if step.how != "lost"]
-        whole = ["die", *certain] if len(self.steps) < _STEPS else certain
-        return any(one == other for one, other in pairwise(whole))
+        return has_hole(self.steps)
 
 
 @dataclass(frozen=True)
@@ -138,7 +120,7 @@ class World:
             now = _patched(known, event)
         is_news = True
         if event.action in ("start", "die"):
-            steps, is_news = _taken(known.steps, event, seen)
+            steps, is_news = taken(known.steps, event, seen)
             now = _with(now, steps=steps)
             if event.action == "start" and not is_late:
                 now = _with(now, told_health="", found_health="")
@@ -164,9 +146,10 @@ class World:
         event = heard.event
         known = self.containers.pop(event.actor, None)
         self._forget(event.actor)
+        told = self._ended(heard.engine_id, known, event.time_nano - 1) if known else []
         last = _with(known, state="removing") if known else None
         tell = envelope(self.engine, heard.engine_id, heard.mark, event, last)
-        return [Telling(f"destroy:{event.actor}", event.time_nano, tell)]
+        return [*told, Telling(f"destroy:{event.actor}", event.time_nano, tell)]
 
     # -- what is found ---------------------------------------------------------------------
 
@@ -174,7 +157,7 @@ class World:
         """Take all as it is, with nothing to tell: what was before the first look is not news."""
         for container in seen:
             known = _seen(_blank(self.engine, container), container, self.engine)
-            steps = tuple(Step(one.action, one.time, "old") for one in _missing((), container))
+            steps = tuple(Step(one.action, one.time, "old") for one in missing((), container))
             self._keep(_with(known, steps=steps, told_health=_firm(container.health)))
 
     def is_as_told(self, listed: Container) -> bool:
@@ -184,7 +167,7 @@ class World:
             known is not None
             and known.state == listed.state
             and known.name == listed.name
-            and known.is_on == (listed.state in _ON)
+            and known.is_on == (listed.state in ON)
             and _firm(listed.health) in ("", known.told_health)
             and not known.has_hole
             and not known.unseen
@@ -195,30 +178,25 @@ class World:
         known = self.containers.get(seen.id)
         steps = known.steps if known else ()
         created = () if known and known.created else ("create",)
-        missing = _missing(steps, seen)
-        told = known.told_health if known and "start" not in {s.action for s in missing} else ""
-        health = _firm(seen.health) if seen.state in _ON else ""
+        lacking = [step.action for step in missing(steps, seen)]
+        told = known.told_health if known and "start" not in lacking else ""
+        health = _firm(seen.health) if seen.state in ON else ""
         flipped = (f"health_status: {health}",) if health and health != told else ()
-        return (*created, *(step.action for step in missing), *flipped)
+        return (*created, *lacking, *flipped)
 
     def find(self, engine_id: str, seen: Container, now: int) -> list[Telling]:
         """Tell what a whole look shows and was not told; the container is known as it is from now on."""
         actions = self.compare(seen)
         known = self.containers.get(seen.id) or _blank(self.engine, seen)
-        missing = _missing(known.steps, seen)
+        lacking = missing(known.steps, seen)
         state = _seen(known, seen, self.engine)
-        steps = tuple(sorted((*known.steps, *missing), key=lambda step: step.time))
-        state = _with(state, steps=steps[-_STEPS:])
+        state = _with(state, steps=in_order(*known.steps, *lacking))
         told: list[Telling] = []
         if "create" in actions:
             told.append(self._tell(engine_id, "create", nanoseconds(seen.created), state))
-        for step in missing:
-            as_then = state
-            if step is not steps[-1]:
-                then = "running" if step.action == "start" else "exited"
-                as_then = _with(state, state=then, exit_code=None)
-            time = step.until or step.time
-            told.append(self._tell(engine_id, step.action, time, as_then, which=step.time))
+        for step in lacking:
+            is_last = step is state.steps[-1]
+            told.append(self._step(engine_id, step, state if is_last else _then(state, step)))
         if "start" in actions:
             state = _with(state, told_health="", found_health="")
         if actions and actions[-1].startswith("health_status: "):
@@ -233,12 +211,17 @@ class World:
         if known is None:  # that was heard meanwhile
             return []
         self._forget(container)
-        told: list[Telling] = []
-        if known.is_on:  # nobody saw how it ended
-            known = _with(known, state="exited", exit_code=None)
-            told.append(self._tell(engine_id, "die", now, known))
+        told = self._ended(engine_id, known, now)
         gone = _with(known, state="removing")
         return [*told, self._tell(engine_id, "destroy", now, gone)]
+
+    def _ended(self, engine_id: str, known: Known, time: int) -> list[Telling]:
+        """The steps of a container that is gone which were not told: nobody saw how it ended."""
+        lacking = unended(known.steps, nanoseconds(known.created), time)
+        return [self._step(engine_id, step, _then(known, step)) for step in lacking]
+
+    def _step(self, engine_id: str, step: Step, state: Known) -> Telling:
+        return self._tell(engine_id, step.action, step.until or step.time, state, which=step.time)
 
     def _tell(
         self, engine_id: str, action: str, time: int, state: Known, *, which: int = 0
@@ -267,68 +250,6 @@ class World:
             self.changed.add(known.id)
 
 
-def _missing(steps: Sequence[Step], seen: Container) -> list[Step]:
-    """The steps that a container must have taken, as it is seen now, and that were not told, oldest first."""
-    started, finished = nanoseconds(seen.started), nanoseconds(seen.finished)
-    found: list[Step] = []
-    certain = [step for step in steps if step.how != "lost"]
-    is_over = seen.state not in _ON and started > 0
-    if is_over and finished + _DELAY < started:  # the Engine's clock was set back in between
-        ends = [step for step in certain if step.action == "die" and step.time >= finished]
-        return [] if ends else [Step("die", started, "found")]
-    if started and not any(step.action == "start" and step.time >= started for step in certain):
-        found.append(Step("start", started, "found"))
-    line = _sorted(*certain, *found)
-    if len(steps) < _STEPS:  # all its steps, so that there was none before the first
-        line = (Step("die", nanoseconds(seen.created)), *line)
-    if is_over and line and line[-1].action == "start":
-        found.append(Step("die", max(finished, line[-1].time + 1), "found"))
-    lost = [step for step in steps if step.how == "lost"]
-    for one, other in pairwise(line):
-        if one.action != other.action:
-            continue
-        # Between two starts there was an end, and between two ends a start.
-        told = next((it for it in lost if it.time < other.time and one.time < it.until), None)
-        if told:
-            lost.remove(told)
-        else:
-            action = "die" if one.action == "start" else "start"
-            found.append(Step(action, one.time + 1, "lost", other.time - 1))
-    return list(_sorted(*found))
-
-
-def _taken(
-    steps: tuple[Step, ...], event: EngineEvent, seen: Container | None
-) -> tuple[tuple[Step, ...], bool]:
-    """The steps with one more that was heard, in its place, and whether that is to be told."""
-    heard = Step(event.action, event.time_nano)
-    if any(step[:2] == heard[:2] and step.how == "heard" for step in steps):
-        return steps, False
-    # A life that is seen to have begun in between, and was not told, parts them as well.
-    times = [step.time for step in steps if step.how != "lost"]
-    times += [nanoseconds(seen.started)] if seen else []
-
-    def is_it(step: Step) -> bool:
-        if step.action != heard.action or step.time > heard.time + _BLUR:
-            return False
-        if step.how == "lost":
-            return heard.time <= step.until
-        is_soon = heard.time <= step.time + _DELAY
-        return (
-            step.how != "heard"
-            and is_soon
-            and not any(step.time < time < heard.time for time in times)
-        )
-
-    same = min(filter(is_it, steps), key=lambda step: (step.until, -step.time), default=None)
-    rest = tuple(step for step in steps if step is not same)
-    return _sorted(*rest, heard), same is None or same.how == "old"
-
-
-def _sorted(*steps: Step) -> tuple[Step, ...]:
-    return tuple(sorted(steps, key=lambda step: step.time))[-_STEPS:]
-
-
 def _firm(health: str) -> str:
     """The health, where it is one that the Engine tells of."""
     return health if health in ("healthy", "unhealthy") else ""
@@ -339,7 +260,7 @@ def _corrected(event: EngineEvent, seen: Container | None, now: Known) -> Engine
     attributes = dict(event.attributes)
     if (
         seen
-        and seen.state not in _ON
+        and seen.state not in ON
         and nanoseconds(seen.finished) <= event.time_nano + 10**6
         and nanoseconds(seen.started) <= event.time_nano
     ):
@@ -391,6 +312,11 @@ def _patched(known: Known, event: EngineEvent) -> Known:
     elif event.action == "rename":
         update["name"] = event.attributes.get("name", known.name)
     return known.model_copy(update=update)
+
+
+def _then(known: Known, step: Step) -> Known:
+    """The container as it was after a step that was not its last."""
+    return _with(known, state="running" if step.action == "start" else "exited", exit_code=None)
 
 
 def _with(known: Known, **update: object) -> Known:
