@@ -204,14 +204,37 @@ class ScheduleSettings(_Group):
 
 
 class MetricsSettings(_Group):
-    """The metrics worker."""
+    """Metrics for Prometheus."""
 
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(default=9753, ge=0, le=65535)
-    """Port to listen on."""
+    """Port that the metrics worker listens on."""
+    own_port: int = Field(default=0, ge=0, le=65535)
+    """Port on which any other process (`dockbus api`, `watch`, `worker`) serves its own metrics; 0: it does not."""
+    token: SecretStr = SecretStr("")
+    """Bearer token that a scrape must carry. Empty: none is asked for."""
+    cert_path: str = ""
+    """Folder with `cert.pem` and `key.pem`, with which metrics are served by TLS, and perhaps with `ca.pem`: then a scrape
+    must show a certificate of that authority. Empty: no TLS."""
     labels: tuple[str, ...] = ("com.docker.compose.project", "com.docker.compose.service")
     """Container labels that become metric labels; separate several with commas."""
+    series: int = Field(default=100_000, ge=100)
+    """Series of containers in one scrape, at most; the newest containers are left out, and counted."""
+    cgroup_root: Path = Path("/sys/fs/cgroup")
+    """Where the control groups of the Engine's machine are seen, if they are. They are read in place of asking the Engine."""
+    proc_root: Path = Path("/proc")
+    """Where the processes of the Engine's machine are seen, if they are."""
+    interval: float = Field(default=30.0, gt=0)
+    """Seconds between two looks at all containers for those that are over a limit."""
+    cpu_over: float = Field(default=0.0, ge=0)
+    """Percent of one core, above which a container is over its limit; 0 for no limit. Its label
+    `dockbus.limit.cpu` goes before."""
+    memory_over: float = Field(default=0.0, ge=0, le=100)
+    """Percent of the memory it may use, above which a container is over its limit; 0 for no limit. Its label
+    `dockbus.limit.memory` goes before."""
+    over_for: float = Field(default=60.0, ge=0)
+    """Seconds that it must be over it without a break before that is told."""
 
     @field_validator("labels", mode="before")
     @classmethod
