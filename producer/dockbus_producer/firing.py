@@ -18,12 +18,15 @@ from dockbus.errors import InvalidSpec, JobNotCancelable, JobNotFound, KeyConfli
 from dockbus.events import Event
 from dockbus.ids import JobId
 from dockbus.orders import Order
+from dockbus.tally import sample
 from dockbus_producer.gate import Gate, Suspension, Verdict, Word, memory
 from dockbus_producer.rules import Occasion, Rule
 
 log = logging.getLogger(__name__)
 
 SOURCE = "/dockbus/rules"
+RULES = "dockbus_rules_total"
+"""The counter of what rules have done: in the tally, as the gate's script has it, too."""
 
 
 class Firing:
@@ -122,7 +125,10 @@ class Firing:
                 **facts,
             },
         )
-        return self._bus.publish(event, window=memory(rule)) is not None
+        # What the gate has decided it has counted itself.
+        counted = "" if what == "suspended" else sample(RULES, rule=rule.name, outcome=what)
+        stream = self._bus.event_stream
+        return stream.publish(event, window=memory(rule), counted=counted) is not None
 
 
 def key(rule: Rule, occasion: Occasion) -> str:

@@ -5,6 +5,7 @@
 -- ARGV: now, rule, object, cause, time of the event, seconds to remember the answer, count, within, cooldown, limit, per,
 --   then, dedup key, reuse, conflict, ID of the job that would be ordered
 
+local raise = count
 local now, rule, object, cause = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4]
 local at, memory = tonumber(ARGV[5]), tonumber(ARGV[6])
 local count, within, cooldown = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -18,6 +19,8 @@ local function exact(number) return string.format('%.6f', number) end
 local verdict = key('verdict', cause)
 local function say(text)
   redis.call('SET', verdict, text, 'EX', memory)
+  local word = string.match(text, '^%a+')
+  if word ~= 'fire' then raise('dockbus_rules_total{rule="' .. label(rule) .. '",outcome="' .. word .. '"}', 1) end
   return text
 end
 

@@ -26,6 +26,7 @@ from redis import Redis
 from dockbus.connection import reachable
 from dockbus.ids import JobId
 from dockbus.queue.keys import job_key
+from dockbus.tally import script
 from dockbus_producer.rules import Occasion, Rule
 
 SUSPENDED = "dockbus:rules:suspended"
@@ -88,7 +89,7 @@ class Gate:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         text = files("dockbus_producer").joinpath("gate.lua").read_text()
-        self._decide = redis.register_script(text.replace("%JOB%", job_key(JobId(""))))
+        self._decide = redis.register_script(script(text.replace("%JOB%", job_key(JobId("")))))
         self._forget = redis.register_script(_FORGET)
 
     def now(self) -> float:

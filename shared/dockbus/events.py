@@ -19,6 +19,7 @@ from redis.exceptions import ResponseError
 
 from dockbus.connection import Row, reachable, read_stream
 from dockbus.ids import BEGINNING, StreamId
+from dockbus.tally import script
 
 STREAM = "dockbus:events"
 ENGINES = "/engines/"
@@ -36,6 +37,7 @@ LONG_WINDOW = 24 * 3600.0
 
 _PUBLISH = """
 if redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[3]) then
+  if ARGV[4] ~= '' then count(ARGV[4], 1) end
   return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'e', ARGV[1])
 end
 return false
@@ -77,10 +79,17 @@ class EventStream:
         self._redis = redis
         self._keep = keep
         self._age = age
-        self._publish = redis.register_script(_PUBLISH)
+        self._publish = redis.register_script(script(_PUBLISH))
 
-    def publish(self, event: Event, *, window: float = WINDOW) -> StreamId | None:
+    def publish(
+        self, event: Event, *, window: float = WINDOW, counted: str = ""
+    ) -> StreamId | None:
         """Add an event; None if it was published within the last `window` seconds.
+
+        Args:
+            event: what to add.
+            window: seconds.
+            counted: a sample of the tally that is raised by one where the event is new.
 
         Raises:
             RedisUnavailable: Redis does not answer.
@@ -88,7 +97,8 @@ class EventStream:
         seen = f"{STREAM}:seen:{event.source}:{event.id}"
         with reachable():
             position: Any = self._publish(
-                [STREAM, seen], [event.model_dump_json(), self._keep, round(window * 1000)]
+                [STREAM, seen],
+                [event.model_dump_json(), self._keep, round(window * 1000), counted],
             )
         return StreamId(position.decode()) if position else None
 

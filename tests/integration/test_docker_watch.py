@@ -3,88 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from secrets import token_hex
-from typing import Any
 
 import pytest
 from redis import Redis
 
-from dockbus import Bus, Event, Settings
-from dockbus.engine import ContainerSpec, Engine
-from dockbus.events import GAP, RESYNCED
-from dockbus.jobs.running import Healthcheck, Network
+from dockbus import Bus, Settings
+from dockbus.engine import Engine
+from dockbus.events import GAP
+from dockbus.jobs.running import Healthcheck
 from dockbus.settings import EngineSettings
 from dockbus.snapshot import ContainerState, EngineState
-from dockbus_producer.docker_events import DockerEvents, audit, observer
+from dockbus_producer.docker_events import audit, observer
 from dockbus_producer.docker_events.ledger import Fenced, Ledger
 from dockbus_producer.docker_events.reader import Cursor
 from outage import Plug
 from waiting import wait_for
+from watched import about, actions, count, ended, has, make, watching
 
 
 @pytest.fixture
 def bus(settings: Settings, redis: Redis) -> Generator[Bus]:
     with Bus(settings) as bus:
         yield bus
-
-
-@contextlib.contextmanager
-def watching(engine: Engine, bus: Bus) -> Generator[DockerEvents]:
-    """A watch in a thread, as soon as it leads and has looked round."""
-    watch = DockerEvents(engine, bus)
-    thread = threading.Thread(target=watch.run)
-    thread.start()
-    looks = count(bus, RESYNCED)
-    try:
-        wait_for(lambda: watch.leads and count(bus, RESYNCED) > looks, what="the first look")
-        yield watch
-    finally:
-        watch.stop()
-        thread.join(30.0)
-        assert not thread.is_alive()
-
-
-def events(bus: Bus) -> list[Event]:
-    return [stored.event for stored in bus.events(since="0", follow=False)]
-
-
-def count(bus: Bus, type_: str) -> int:
-    return sum(event.type == type_ for event in events(bus))
-
-
-def about(bus: Bus, container: str) -> list[Event]:
-    return [event for event in events(bus) if event.subject == container]
-
-
-def actions(bus: Bus, container: str) -> list[Any]:
-    return [event.data["action"] for event in about(bus, container)]
-
-
-def has(bus: Bus, container: str, action: str) -> Callable[[], bool]:
-    return lambda: action in actions(bus, container)
-
-
-def make(
-    engine: Engine, image: str, *command: str, labels: dict[str, str] | None = None, **facts: Any
-) -> str:
-    spec = ContainerSpec(
-        name=f"watch-{token_hex(4)}",
-        image=image,
-        command=list(command),
-        networks=[Network(name="none")],
-        labels={"dockbus.test": "1", **(labels or {})},
-        **facts,
-    )
-    container = engine.containers.create(spec)
-    engine.containers.start(container)
-    return container
-
-
-def ended(engine: Engine, container: str) -> None:
-    wait_for(lambda: engine.containers.get(container).is_stopped, what="the end")
 
 
 @pytest.fixture

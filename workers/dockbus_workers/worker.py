@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import redis.exceptions
 from rq.worker import BaseWorker, WorkerStatus
@@ -29,6 +30,7 @@ from dockbus.queue import Attempt, Attempts
 from dockbus.records import Failure
 from dockbus_workers.context import Detached, HandBack, JobContext
 from dockbus_workers.handlers import CLEARING, HANDLERS
+from dockbus_workers.measures import measures
 from dockbus_workers.outcome import Outcome, judge
 from dockbus_workers.policing import check_policy
 
@@ -187,6 +189,7 @@ class SlotWorker(BaseWorker):
             raise
         except Exception as error:  # noqa: BLE001  whatever a handler raises ends its attempt, not the worker
             return self._failed(error, attempt, order, ctx), ctx.remains
+        attempt.counts = measures(order.spec, result)
         return Outcome("succeeded", result.model_dump_json()), ctx.remains
 
     def _failed(self, error: Exception, attempt: Attempt, order: Order, ctx: JobContext) -> Outcome:
@@ -255,6 +258,10 @@ class SlotWorker(BaseWorker):
     def leave(self) -> None:
         """Say that this worker is no more."""
         self.register_death()  # type: ignore[no-untyped-call]
+
+    def serialize(self) -> dict[str, Any]:
+        """What Redis is told of it at its birth: RQ's own fields, and its slots, which its process' two workers share."""
+        return super().serialize() | {"slots": self._bus.settings.worker.slots}
 
     def _register(self) -> None:
         self.register_birth()  # type: ignore[no-untyped-call]

@@ -2,7 +2,7 @@
 -- KEYS: state, seen, stream, containers, images, engines
 -- ARGV: epoch, events that the stream keeps, milliseconds from before which no event is remembered, engine, its state,
 --       engine_id, time_nano, fingerprint,
---       n, then n times (mark, milliseconds, event), n, then n times (container, its state or empty),
+--       n, then n times (mark, milliseconds, event, m, m times (sample of the tally, how far to raise it)), n, then n times (container, its state or empty),
 --       n or -1 for unchanged, then n times (image, its state)
 -- Returns how many events were new, or -1.
 local state, seen, stream = KEYS[1], KEYS[2], KEYS[3]
@@ -16,10 +16,17 @@ local function take(n)
 end
 local published = 0
 for _ = 1, tonumber(take(1)) do
-  local mark, ms, event = take(3)
-  if redis.call('ZADD', seen, 'NX', ms, mark) == 1 then
+  local mark, ms, event, samples = take(4)
+  local is_new = redis.call('ZADD', seen, 'NX', ms, mark) == 1
+  if is_new then
     redis.call('XADD', stream, 'MAXLEN', '~', ARGV[2], '*', 'e', event)
     published = published + 1
+  else
+    count('dockbus_events_doubled_total{engine="' .. label(ARGV[4]) .. '"}', 1)
+  end
+  for _ = 1, tonumber(samples) do
+    local sample, by = take(2)
+    if is_new then count(sample, tonumber(by)) end
   end
 end
 for _ = 1, tonumber(take(1)) do

@@ -26,6 +26,8 @@ from dockbus.bus import Bus
 from dockbus.connection import reachable
 from dockbus.events import STREAM
 from dockbus.snapshot import ENGINES, EngineState, ImageState, containers_key, images_key
+from dockbus.tally import flat, script
+from dockbus_producer.docker_events.counts import counts_of
 from dockbus_producer.docker_events.reader import Cursor
 from dockbus_producer.docker_events.world import Known, Telling
 
@@ -74,7 +76,7 @@ class Ledger:
         self._lead = bus.redis.register_script(_LEAD)
         self._release = bus.redis.register_script(_RELEASE)
         self._commit = bus.redis.register_script(
-            files("dockbus_producer.docker_events").joinpath("commit.lua").read_text()
+            script(files("dockbus_producer.docker_events").joinpath("commit.lua").read_text())
         )
         self._renewed = 0.0
         self.epoch = 0
@@ -177,7 +179,8 @@ class Ledger:
             RedisUnavailable: Redis does not answer; whether it was done is not known.
         """
         held = {} if containers is None else containers
-        arguments: list[str | int] = [
+        now = time.time()
+        arguments: list[str | int | float] = [
             self.epoch,
             self._keep,
             cursor.time_nano // 10**6 - SEEN * 1000,
@@ -191,7 +194,9 @@ class Ledger:
         for one in tellings:
             # What is old is remembered from now on, for somebody may not know whether it was told.
             time_nano = max(one.time_nano, cursor.time_nano)
+            counts = flat(counts_of(one, now))
             arguments += [one.mark, time_nano // 10**6, one.event.model_dump_json()]
+            arguments += [len(counts) // 2, *counts]
         arguments.append(len(held))
         for name, known in held.items():
             arguments += [name, known.model_dump_json() if known else ""]

@@ -27,6 +27,7 @@ from dockbus.errors import RedisUnavailable
 from dockbus.events import ENGINES, GAP, RESYNCED, Event
 from dockbus.snapshot import EngineState, ImageState
 from dockbus_producer.docker_events.audit import DOUBT, Audit
+from dockbus_producer.docker_events.counts import forget_gone
 from dockbus_producer.docker_events.envelope import moment
 from dockbus_producer.docker_events.ledger import Fenced, Ledger
 from dockbus_producer.docker_events.reader import OVERLAP, Cursor, Heard, Reader
@@ -60,6 +61,7 @@ class DockerEvents:
         """The thread that hears; None before Redis has answered for the first time."""
         self._name = engine.name
         self._engine = engine
+        self._redis = bus.redis
         self._stream = bus.event_stream
         self._ledger = Ledger(bus, engine.name)
         self._audit = Audit(engine)
@@ -278,6 +280,9 @@ class DockerEvents:
         self._full_due = begun + FULL if full else self._full_due
         self._audit_due = begun + AUDIT * random.uniform(0.9, 1.1)  # noqa: S311  jitter
         self._stream.trim()
+        if full:
+            names = {one.name for one in self._world.containers.values()}
+            forget_gone(self._redis, self._name, names)
         resynced = self._event(RESYNCED, containers=containers, images=len(images))
         self._commit(_tellings([resynced]), images)
 

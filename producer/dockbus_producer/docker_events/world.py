@@ -73,6 +73,8 @@ class Telling:
     """Unlike the event's ID the same for a fact that was heard and for one that was found, where it can happen once only."""
     time_nano: int
     event: Event
+    restart: bool = False
+    """Whether it is a start after an end."""
 
 
 class World:
@@ -136,7 +138,7 @@ class World:
         mark = f"create:{event.actor}" if event.action == "create" else heard.mark
         facts = now if seen or known.image_id else None
         tell = envelope(self.engine, heard.engine_id, heard.mark, event, facts)
-        told = [Telling(mark, event.time_nano, tell)]
+        told = [Telling(mark, event.time_nano, tell, _is_restart(event, now))]
         if seen and not known.created and event.action != "create":  # that was not heard
             made = nanoseconds(seen.created)
             told.insert(0, self._tell(heard.engine_id, "create", made, now))
@@ -236,7 +238,7 @@ class World:
         if action not in ("create", "destroy"):  # of two that were lost before the same event, each
             mark += f":{which or time}"
         tell = envelope(self.engine, engine_id, f"found:{mark}", event, state, synthetic=True)
-        return Telling(mark, time, tell)
+        return Telling(mark, time, tell, _is_restart(event, state))
 
     def _forget(self, container: str) -> None:
         self.changed.add(container)
@@ -248,6 +250,12 @@ class World:
         if self.containers.get(known.id) != known:
             self.containers[known.id] = known
             self.changed.add(known.id)
+
+
+def _is_restart(event: EngineEvent, known: Known) -> bool:
+    """Whether it is a start after an end."""
+    ends = (step.time for step in known.steps if step.action == "die")
+    return event.action == "start" and any(end < event.time_nano for end in ends)
 
 
 def _firm(health: str) -> str:

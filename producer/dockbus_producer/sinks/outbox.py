@@ -25,6 +25,7 @@ from redis import Redis
 from dockbus.connection import reachable
 from dockbus.events import STREAM, Event
 from dockbus.ids import StreamId
+from dockbus.tally import KEY, sample, script
 from dockbus_producer.sinks.signature import message_id
 
 DEAD = 1000
@@ -50,6 +51,7 @@ return {taken, next[2] and tostring(tonumber(next[2]) - now) or ''}
 # Settles a parcel, unless somebody else has: another time (ARGV[3]), or among the dead (ARGV[3] is empty).
 _SETTLE = """
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return end
+count(ARGV[5], 1)
 if ARGV[3] ~= '' then
   local clock = redis.call('TIME')
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
@@ -103,12 +105,13 @@ class Outbox:
 
     def __init__(self, redis: Redis, name: str) -> None:
         self.group = f"dockbus:sink:{name}"
+        self._name = name
         self._redis: Any = redis
         self._waiting, self._due, self._dead, self._suspended = self._keys = [
             f"{self.group}:{part}" for part in ("waiting", "due", "dead", "suspended")
         ]
         self._claim = redis.register_script(_CLAIM)
-        self._settle = redis.register_script(_SETTLE)
+        self._settle = redis.register_script(script(_SETTLE))
         self._replay = redis.register_script(_REPLAY)
 
     def put(self, parcels: Iterable[Parcel], done: Sequence[StreamId]) -> None:
@@ -132,17 +135,24 @@ class Outbox:
         with reachable(), self._redis.pipeline() as pipe:
             pipe.hdel(self._waiting, parcel.id)
             pipe.zrem(self._due, parcel.id)
+            pipe.hincrbyfloat(KEY, self._counted("delivered"), 1)
             pipe.execute()
 
     def put_back(self, parcel: Parcel, pause: float) -> None:
         """Try it again in so many seconds."""
         with reachable():
-            self._settle(self._keys, [parcel.id, parcel.model_dump_json(), pause, DEAD])
+            self._settle(self._keys, [*self._told(parcel), pause, DEAD, self._counted("failed")])
 
     def bury(self, parcel: Parcel) -> None:
         """Try it no more."""
         with reachable():
-            self._settle(self._keys, [parcel.id, parcel.model_dump_json(), "", DEAD])
+            self._settle(self._keys, [*self._told(parcel), "", DEAD, self._counted("dead")])
+
+    def _told(self, parcel: Parcel) -> tuple[str, str]:
+        return parcel.id, parcel.model_dump_json()
+
+    def _counted(self, outcome: str) -> str:
+        return sample("dockbus_sink_deliveries_total", sink=self._name, outcome=outcome)
 
     def waiting(self) -> int:
         """How many are to be sent."""

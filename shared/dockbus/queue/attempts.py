@@ -25,6 +25,7 @@ from dockbus.queue.scripts import Argument, Scripts
 from dockbus.queue.store import decoded
 from dockbus.settings import BusSettings
 from dockbus.signing import admit
+from dockbus.tally import flat
 
 End = Literal["succeeded", "failed", "dead", "canceled"]
 """How an attempt ends its job."""
@@ -47,6 +48,8 @@ class Attempt:
     """What the bus last said of it."""
     concluded: tuple[End, str] | None = None
     """How an earlier attempt had ended, and with what, when its worker died clearing away what it left."""
+    counts: Mapping[str, float] = field(default_factory=dict[str, float], repr=False)
+    """What the tally is raised by when it is settled, for what it has done."""
     batch: int = field(default=0, repr=False)
     """How many batches of log lines it has written."""
 
@@ -167,7 +170,8 @@ class Attempts:
             idle: whether the worker has nothing else to do.
             pause: seconds before a `retry`.
         """
-        sent = (attempt.job, attempt.token, how, value, worker, took, "1" if idle else "", pause)
+        end = (attempt.job, attempt.token, how, value, worker, took, "1" if idle else "", pause)
+        sent: tuple[Argument, ...] = (*end, *flat(attempt.counts))
         return self._heard(attempt, self._scripts.run("settle", *sent))
 
     def due(self, queue: str) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import NoScriptError
 
+from dockbus import tally
 from dockbus.errors import DependencyFailed, WorkerLost
 from dockbus.events import STREAM
 from dockbus.joblog import KEY as LOG
@@ -74,13 +75,19 @@ def source(name: str, keep: int) -> tuple[str, str]:
         "INDEX": keys.INDEX,
         "BUS": keys.BUS,
         "CLEARING": str(CLEARING),
+        "WAITS": _listed(tally.WAITS),
+        "RUNS": _listed(tally.RUNS),
         "LOST": _quoted(Failure.of(WorkerLost()).model_dump_json()),
         "DEPENDENCY": _quoted(Failure.of(DependencyFailed("{parent}")).model_dump_json()),
     }
     text = (folder / "common.lua").read_text() + (folder / f"{name}.lua").read_text()
-    text = re.sub(r"%([A-Z]+)%", lambda match: names[match[1]], text)
+    text = tally.script(re.sub(r"%([A-Z]+)%", lambda match: names[match[1]], text))
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _quoted(text: str) -> str:
     return f"[==[{text}]==]"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ",".join(f"'{text}'" for text in texts)

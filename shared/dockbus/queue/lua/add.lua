@@ -11,6 +11,7 @@ end
 redis.call('ZADD', '%INDEX%', now, id)
 redis.call('DEL', job_key(id), log_key(id))
 set(id, unpack(ARGV, 6))
+tally('dockbus_jobs_enqueued_total', id)
 redis.call('SADD', '%RQ%:queues', '%RQ%:queue:' .. get(id, 'origin'))
 if delay > 0 then set(id, 'due', string.format('%.6f', now + delay)) end
 

@@ -55,6 +55,19 @@ local function tell(id, state, more)
     .. '","time":"' .. NOW .. '","datacontenttype":"application/json","data":' .. facts .. '}')
 end
 
+-- What a job is counted by.
+local function labels(id) return 'kind="' .. label(get(id, 'description')) .. '",queue="' .. label(get(id, 'origin')) .. '"' end
+local function tally(name, id, more) count(name .. '{' .. labels(id) .. (more or '') .. '}', 1) end
+local function tally_retry(id, reason)
+  count('dockbus_job_retries_total{kind="' .. label(get(id, 'description')) .. '",reason="' .. reason .. '"}', 1)
+end
+local WAITS, RUNS = {%WAITS%}, {%RUNS%}
+-- Counts how long a job has been what it is no longer.
+local function tally_time(name, id, bounds)
+  local since = moment(get(id, 'since'))
+  if since > 0 then observe(name, labels(id), bounds, math.max(now - since, 0), id) end
+end
+
 -- Its queue: the one it was put on, or that of the Engine on which it has begun something.
 local function home(engine, origin)
   if engine == '' or string.find(origin, '@', 1, true) then return origin end
@@ -64,7 +77,9 @@ end
 local function push(id, front, reason)
   local engine, origin = get_all(id, 'engine', 'origin')
   local queue = home(engine, origin)
-  set(id, 'status', 'queued', 'enqueued_at', NOW)
+  set(id, 'status', 'queued', 'enqueued_at', NOW, 'since', now)
+  if reason == 'worker-lost' then tally_retry(id, 'lost') elseif reason == 'handed-back' then tally_retry(id, reason) end
+  if reason == 'worker-lost' or reason == 'mended' then count('dockbus_jobs_rescued_total{action="' .. reason .. '"}', 1) end
   if queue ~= origin then
     set(id, 'origin', queue)
     redis.call('SADD', '%RQ%:queues', '%RQ%:queue:' .. queue)
@@ -141,7 +156,7 @@ end
 -- What a job that has ended needs no more.
 local SPENT = {
   'after', 'after_failure', 'cancel', 'due', 'exclusive', 'facts', 'failure_ttl', 'front', 'how', 'last_heartbeat',
-  'logged', 'lost', 'outcome', 'parents', 'result_ttl', 'retries_left', 'timeout', 'tries',
+  'logged', 'lost', 'outcome', 'parents', 'result_ttl', 'retries_left', 'since', 'timeout', 'tries',
 }
 -- The code of a failure, which is JSON.
 local function code(failure)
@@ -158,6 +173,8 @@ local function finish_one(it, ends)
     get_all(id, 'origin', 'exclusive', status == 'failed' and 'failure_ttl' or 'result_ttl')
   local ttl = whole(kept) > 0 and whole(kept) or 86400
   leave(id)
+  if get(id, 'status') == 'started' then tally_time('dockbus_job_run_seconds', id, RUNS) end
+  tally('dockbus_jobs_total', id, ',outcome="' .. it.state .. '"')
   set(id, 'status', status, 'ended_at', NOW)
   if it.value then set(id, 'value', it.value) end
   if it.error then set(id, 'error', it.error) end

@@ -1,6 +1,7 @@
 -- Ends an attempt, once however often the call is repeated. Answers 1, or 0 where it is superseded.
--- ARGV: time, ID, token, how, value, worker, seconds it took, whether the worker is idle now ('1')
---   succeeded RESULT · failed FAILURE · dead FAILURE · canceled · retry FAILURE seconds · back
+-- ARGV: time, ID, token, how, value, worker, seconds it took, whether the worker is idle now ('1'),
+-- seconds before a retry, then samples of the tally, each with how far to raise it.
+--   How and value: succeeded RESULT · failed FAILURE · dead FAILURE · canceled · retry FAILURE · back
 
 local id, token, how, value = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local worker = '%RQ%:worker:' .. ARGV[6]
@@ -29,9 +30,11 @@ else
       schedule(id, string.format('%.6f', now + 1), {error = code(value), reason = 'cancel'})
     else
       schedule(id, string.format('%.6f', now + tonumber(ARGV[9])), {error = code(value)})
+      tally_retry(id, 'failed')
     end
   end
 end
+for i = 10, #ARGV, 2 do count(ARGV[i], tonumber(ARGV[i + 1])) end
 if redis.call('EXISTS', worker) == 1 then
   if how == 'succeeded' then redis.call('HINCRBY', worker, 'successful_job_count', 1)
   elseif how ~= 'back' and how ~= 'canceled' then redis.call('HINCRBY', worker, 'failed_job_count', 1) end

@@ -33,7 +33,8 @@ while #taken < 3 * tonumber(ARGV[6]) do
       -- Attempts that end by themselves stop at the limit: beyond it, workers have died of this job,
       -- and one more is to clear away what it left.
       if attempt > tries then set(id, 'lost', '1') end
-      set(id, 'status', 'started', 'origin', queue, 'started_at', NOW, 'worker_name', worker,
+      tally_time('dockbus_job_wait_seconds', id, WAITS)
+      set(id, 'status', 'started', 'origin', queue, 'started_at', NOW, 'since', now, 'worker_name', worker,
         'attempts', attempt, 'token', token, 'retries_left', 1)
       redis.call('ZADD', registry('wip', queue), now + lease, id .. ':' .. token)
       tell(id, 'started', {attempt = attempt, worker = worker, engine = engine})
