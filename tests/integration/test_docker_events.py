@@ -245,6 +245,7 @@ def test_a_backlog_that_overflows_is_a_gap(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reader, "BACKLOG", 4)
+    monkeypatch.setattr(reader, "MOST", 0)
     with Plug(redis_url.removeprefix("unix://")) as plug:
         url = RedisSettings(url=f"redis://127.0.0.1:{plug.port}/0")
         with (

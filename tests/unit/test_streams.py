@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from dockbus.engine import EngineFault, ImageNotFound, LogChunk
-from dockbus.engine.streams import LONGEST_LINE, read_log, read_objects, read_output
+from dockbus.engine.streams import LONGEST_LINE, Lines, read_log, read_objects, read_output
 
 STAMP = "2026-11-21T12:00:00.000000001Z"
 
@@ -221,3 +221,21 @@ def test_a_large_object_is_not_parsed_anew_with_each_piece(
 def test_a_large_object_without_an_end_of_line_comes_at_the_end() -> None:
     large = {"label": "x" * 100_000}
     assert list(read_objects(answer(*cut(json.dumps(large).encode(), 4096)))) == [large]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 1000])
+def test_lines_are_found_however_they_arrive_and_whatever_their_chunks(step: int) -> None:
+    wanted = [b'{"a":1}', b"", b"x" * 300, b"last"]
+    body = b"\n".join(wanted) + b"\nnot whole"
+    pieces = [body[:5], body[5:6], body[6:200], body[200:]]
+    chunked = (
+        b"".join(b"%x;ext=1\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    )
+    for sent, lines in ((body, Lines(chunked=False)), (chunked, Lines(chunked=True))):
+        parts = [sent[at : at + step] for at in range(0, len(sent), step)]
+        assert [line for part in parts for line in lines.feed(part)] == wanted
+
+
+def test_what_is_no_chunk_is_an_error() -> None:
+    with pytest.raises(ValueError, match="invalid literal"):
+        Lines(chunked=True).feed(b"no size\r\n{}\r\n")

@@ -129,11 +129,13 @@ class DockerEvents:
     def _step(self, reader: Reader) -> None:
         if not self._ledger.lead():
             self._stand_by(reader)
+            reader.take_in()
             self._forget_told(reader)
             self._wait(DOUBT)
             return
         if self._epoch != self._ledger.epoch:
             self._take_over(reader)
+        reader.take_in()
         self._say_back(reader)
         if not self._is_new:
             self._tell_heard(reader)
@@ -189,6 +191,7 @@ class DockerEvents:
 
     def _tell_heard(self, reader: Reader) -> None:
         """Tell what was heard until now, a batch at a time."""
+        reader.take_in()
         reached = reader.read_to  # all up to here is in the backlog by now
         self._tell_gaps(reader)  # before the cursor moves beyond them
         if not reader.backlog and reached != self._told_to:

@@ -1,6 +1,7 @@
 """Reading one Engine's stream, in a thread that waits for nothing else: a subscriber that stalls slows the whole Engine.
 
-What is heard goes into a bounded backlog, oldest out first. The cursor is the last event that was heard, noise
+That thread only takes what comes off the wire; whoever wants to know makes events of it with `take_in`, and while nobody
+can, with Redis away, nobody does, until it is a megabyte. They go into a bounded backlog, oldest out first. The cursor is the last event that was heard, noise
 included. After a pause the Engine is asked for the cursor's own event: where it has forgotten that, it has forgotten
 what came after it, too. This, an overflow and another Engine's ID are gaps.
 """
@@ -8,6 +9,7 @@ what came after it, too. This, an overflow and another Engine's ID are gaps.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import random
 import threading
@@ -24,6 +26,7 @@ from dockbus.engine import (
     EngineUnavailable,
     Stream,
 )
+from dockbus.engine.streams import Lines
 from dockbus_producer.docker_events.envelope import fingerprint, is_noise, stamp
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,8 @@ HEALTHY = 60.0
 """Seconds after which a connection counts as good, and the next back-off starts small."""
 IDLE = 60.0
 """Seconds of silence after which a connection is opened anew: a dead one is silent, too."""
+MOST = 1024**2
+"""Bytes that may have arrived and not been taken in."""
 _KNOWN = 5_000
 """Fingerprints that a reader remembers."""
 
@@ -89,8 +94,11 @@ class Reader:
         self._engine = engine
         self._wake = wake
         self._known: OrderedDict[str, None] = OrderedDict()
-        self._lock = threading.Lock()
-        self._stream: Stream[EngineEvent] | None = None
+        self._lock, self._taking = threading.Lock(), threading.Lock()
+        self._stream: Stream[bytes] | None = None
+        self._arrived: deque[bytes] = deque()
+        self._lines = Lines(chunked=False)
+        self._engine_id = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"events-{engine.name}", daemon=True)
 
@@ -113,8 +121,32 @@ class Reader:
         if stream := self._stream:
             stream.close()
 
+    def take_in(self) -> None:
+        """Make events of what has arrived until now."""
+        with self._taking:
+            while self._arrived:
+                try:
+                    lines = self._lines.feed(self._arrived.popleft())
+                except ValueError:
+                    log.exception("Engine %s: its stream cannot be read", self._engine.name)
+                    self.reopen()
+                    return
+                for line in filter(None, lines):
+                    self._take_line(line)
+
+    def _take_line(self, line: bytes) -> None:
+        try:
+            event = EngineEvent.parse(json.loads(line))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            log.exception("Engine %s: passed over %r", self._engine.name, line[:1000])
+            return
+        mark = fingerprint(self._engine_id, event)
+        self._take(self._engine_id, event, mark)
+        self.read_to = Cursor(self._engine_id, event.time_nano, mark)
+
     def missed(self, events: Iterable[EngineEvent], engine_id: str) -> int:
         """Take in what was asked for beside the stream; how many of these had not been heard."""
+        self.take_in()
         return sum(self._take(engine_id, event, fingerprint(engine_id, event)) for event in events)
 
     # -- in its own thread -----------------------------------------------------------------
@@ -146,7 +178,7 @@ class Reader:
         """
         engine_id = self._engine.info().id
         cursor = self.read_to
-        with contextlib.closing(self._engine.events(since=cursor.since, idle=IDLE)) as stream:
+        with contextlib.closing(self._engine.arrivals(since=cursor.since, idle=IDLE)) as stream:
             self._stream = stream
             if self._stopping.is_set():
                 return
@@ -155,20 +187,30 @@ class Reader:
             if why:
                 self.gaps.append((why, cursor))
             self.read_to = Cursor(engine_id, cursor.time_nano, "" if why else cursor.fingerprint)
+            self._engine_id, self._lines = engine_id, Lines(chunked=stream.chunked)
             if self.connected is False:
                 log.info("Engine %s is back", self._engine.name)
             self.connected = True
             self.opened, self.opened_at = self.opened + 1, time.monotonic()
             self._wake.set()
             try:
-                for event in stream:
-                    mark = fingerprint(engine_id, event)
-                    self._take(engine_id, event, mark)
-                    self.read_to = Cursor(engine_id, event.time_nano, mark)
+                self._collect(stream)
             except EngineTimeout:
                 return  # a quiet Engine, or a dead connection: a new one tells
+            finally:
+                self.take_in()
         if not self._stopping.is_set():
             raise EngineUnavailable("it ended its event stream")
+
+    def _collect(self, stream: Stream[bytes]) -> None:
+        size = 0
+        for data in stream:
+            self._arrived.append(data)
+            self._wake.set()
+            size += len(data)
+            if size > MOST:
+                self.take_in()
+                size = 0
 
     def _why_gap(self, cursor: Cursor, engine_id: str) -> str:
         if cursor.engine_id not in ("", engine_id):

@@ -216,7 +216,11 @@ def translated() -> Generator[None]:
     except docker.errors.APIError as error:
         status = error.response.status_code if error.response is not None else None
         raise classify(status, str(error.explanation or error)) from error
-    except (requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
+    except (
+        requests.exceptions.ReadTimeout,
+        urllib3.exceptions.ReadTimeoutError,
+        TimeoutError,
+    ) as error:
         raise EngineTimeout from error
     except requests.exceptions.ConnectionError as error:
         # A read that times out half way through a body comes wrapped as a connection error.

@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any, Generic, TypeVar, cast
 
@@ -38,6 +39,11 @@ class Stream(Generic[T]):
         self._closed = False
         self._thread: int | None = None
         """The one that iterates."""
+
+    @property
+    def chunked(self) -> bool:
+        """Whether the answer comes in chunks, each with its size before it."""
+        return bool(getattr(self._response.raw, "chunked", False))
 
     def __iter__(self) -> Iterator[T]:
         self._thread = threading.get_ident()
@@ -149,6 +155,48 @@ def _frames(response: requests.Response) -> Iterator[tuple[int, bytes]]:
 def read_bytes(response: requests.Response) -> Iterator[bytes]:
     """The answer as it is, in pieces."""
     return _chunks(response)
+
+
+def read_arrivals(response: requests.Response) -> Iterator[bytes]:
+    """What comes, as soon as it comes and as cheaply as can be: `Lines` makes sense of it."""
+    raw: Any = response.raw
+    yield from iter(partial(raw._fp.fp.read1, 65536), b"")  # noqa: SLF001  http.client keeps it nowhere else
+
+
+class Lines:
+    """The lines of a body that arrives bit by bit, perhaps in chunks (RFC 9112, section 7.1)."""
+
+    def __init__(self, *, chunked: bool) -> None:
+        self._chunked = chunked
+        self._rest = b""
+        self._left = 0
+        """Bytes of the chunk that is coming, and of the end of line after it."""
+        self._line = b""
+        """What has come of a line."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that are whole with this.
+
+        Raises:
+            ValueError: these are no chunks.
+        """
+        *whole, self._line = (
+            self._line + (self._unchunked(data) if self._chunked else data)
+        ).split(b"\n")
+        return whole
+
+    def _unchunked(self, data: bytes) -> bytes:
+        data, body = self._rest + data, list[bytes]()
+        while data:
+            if not self._left:
+                size, line_end, rest = data.partition(b"\r\n")
+                if not line_end:
+                    break
+                self._left, data = int(size.partition(b";")[0], 16) + 2, rest
+            body.append(data[: max(0, self._left - 2)])
+            self._left, data = max(0, self._left - len(data)), data[self._left :]
+        self._rest = data
+        return b"".join(body)
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:
