@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos chaos-events check bench bench-queue bench-jobs bench-events up lock clean .venv
+.PHONY: help demo test chaos chaos-events check bench bench-queue bench-jobs bench-events bench-metrics up lock clean .venv
 
 PYTHON ?= python3
 # Looked up before .venv goes in front of PATH, so that .venv is never made from itself.
@@ -49,6 +49,9 @@ bench-jobs: .venv ## Run the benchmark of run, pull and build jobs beside the do
 
 bench-events: .venv ## Run the benchmark of the watch over an Engine (three minutes on a machine that is otherwise idle)
 	@python benchmarks/events.py
+
+bench-metrics: .venv ## Run the benchmark of the metrics worker on both kinds of Engine, beside the docker SDK (ten minutes, as root)
+	@python benchmarks/metrics.py
 
 up: .venv ## Run the whole bus here until Ctrl-C
 	@dockbus up

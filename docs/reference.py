@@ -1,4 +1,4 @@
-"""Writes the reference pages that follow from the code: settings, errors, the command line and the fields of each kind of job.
+"""Writes the reference pages that follow from the code: settings, errors, the command line, metrics, the fields of each kind of job.
 
 `python docs/reference.py` writes them anew; a test fails while they differ from what it would write.
 """
@@ -9,11 +9,12 @@ import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import PROCESS_COLLECTOR
 from typer.main import get_command
 
 import dockbus
@@ -21,8 +22,15 @@ import dockbus_producer
 import dockbus_workers
 from dockbus.cli.main import application
 from dockbus.errors import DockbusError
+from dockbus.families import Family
 from dockbus.jobs import KINDS, Kind, Queue
 from dockbus.settings import Settings, variables
+from dockbus_producer import watch_metrics
+from dockbus_producer.api import metrics as api_metrics
+from dockbus_workers import worker_metrics
+from dockbus_workers.metrics.bus_families import COUNTED, READ
+from dockbus_workers.metrics.families import CONTAINER, OWN
+from dockbus_workers.metrics.leadership import LEADS
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/reference.py; change the code instead. -->\n"
@@ -126,6 +134,66 @@ def _command(name: str, command: Any) -> Iterator[str]:  # noqa: ANN401  click's
         yield from _command(f"{name} {sub}", one)
 
 
+def metrics() -> str:
+    """The page of all metrics."""
+    page = f"""# Metrics
+
+{NOTE}
+What each process serves at `/metrics`: the metrics worker at `DOCKBUS_METRICS_PORT`, each other one at
+`DOCKBUS_METRICS_OWN_PORT`. A histogram has `_bucket`, `_sum` and `_count`, a summary the last two. There are no
+timestamps, and no `_created` series.
+"""
+    for title, about, families in _catalogues():
+        rows = "".join(
+            f"| `{family.name}` | {family.type} | {', '.join(f'`{each}`' for each in family.labels)} | {family.meaning} |\n"
+            for family in families
+        )
+        page += f"\n## {title}\n\n{about}\n\n| metric | type | labels | meaning |\n| --- | --- | --- | --- |\n{rows}"
+    return page
+
+
+def _catalogues() -> Iterator[tuple[str, str, Iterable[Family]]]:
+    """Title, a paragraph and the families of each part of the page."""
+    yield (
+        "Metrics worker: containers",
+        "From the one metrics worker of an Engine that leads, for each container that runs. Each has a further label "
+        "`container_label_…` for every one of `DOCKBUS_METRICS_LABELS`. Names and labels are cAdvisor's.",
+        (each.family for each in CONTAINER),
+    )
+    yield (
+        "Metrics worker: the bus, counted",
+        "From one metrics worker of the whole bus. Counted in Redis with what is counted, so exact, whoever dies when; a "
+        "new Redis begins at 0. Buckets carry the job's ID as an exemplar `job_id`, in OpenMetrics. Those that begin with "
+        "`container_` or `dockbus_container_` are counted from events and by name, so that a container that is made anew "
+        "goes on where the last one was; one that is gone for an hour is forgotten, and all containers of jobs have the "
+        "empty name.",
+        COUNTED,
+    )
+    yield (
+        "Metrics worker: the bus, at the moment of the scrape",
+        "From the same one. Where Redis does not answer there is only `dockbus_redis_up`, which is 0.",
+        READ,
+    )
+    yield (
+        "Metrics worker: itself",
+        "From each. One that stands by looks at no container: it has no `dockbus_sweep_…`, `dockbus_series` and "
+        "`dockbus_containers_left_out`.",
+        (LEADS, *OWN),
+    )
+    yield "HTTP API", "From each `dockbus api`.", api_metrics.CATALOGUE
+    yield "Watch", "From each `dockbus watch`.", watch_metrics.CATALOGUE
+    yield "Worker", "From each `dockbus worker`.", worker_metrics.CATALOGUE
+    yield "Every process", "What the operating system says of it.", _of_processes()
+
+
+def _of_processes() -> Iterator[Family]:
+    for metric in PROCESS_COLLECTOR.collect():
+        if metric.type == "counter":
+            yield Family(f"{metric.name}_total", "counter", metric.documentation)
+        else:
+            yield Family(metric.name, "gauge", metric.documentation)
+
+
 def kind(name: Kind) -> str:
     """The page of a kind's spec and result, with every model that they are made of."""
     info = KINDS[name]
@@ -192,6 +260,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings,
     "errors.md": errors,
     "cli.md": command_line,
+    "metrics.md": metrics,
 } | {f"reference/{name}.md": partial(kind, name) for name in Kind}
 
 

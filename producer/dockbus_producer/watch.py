@@ -14,12 +14,14 @@ import time
 from dockbus.bus import Bus
 from dockbus.engine import Engine
 from dockbus.errors import DockbusError
+from dockbus.exposition import own_metrics
 from dockbus.settings import Settings
 from dockbus_producer.dispatcher import Dispatcher
 from dockbus_producer.docker_events import DockerEvents
 from dockbus_producer.label_schedules import LabelSchedules
 from dockbus_producer.rules import Rule, load
 from dockbus_producer.sinks import Sinks
+from dockbus_producer.watch_metrics import WatchMetrics
 from dockbus_producer.yaml_files import EntryFiles
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ def watch(settings: Settings) -> None:
 
     Raises:
         RuleError: a rule file is wrong.
+        SettingsError: metrics cannot be served where they should be.
         SinkError: a file of sinks is wrong.
         WatchFailed: a part of it has died.
     """
@@ -56,19 +59,20 @@ def watch(settings: Settings) -> None:
     engine = Engine(settings.engine)
     with Bus(settings) as bus:
         parts = (
-            DockerEvents(engine, bus),
+            events := DockerEvents(engine, bus),
             dispatcher := Dispatcher(bus, files.rules),
             labels := LabelSchedules(bus, files.rules),
             Sinks(bus),
         )
         threads = [threading.Thread(target=part.run, daemon=True) for part in parts]
         log.info("watching Engine %s at %s, %d rules", engine.name, engine.host, len(files.rules))
-        for thread in threads:
-            thread.start()
-        while not asked and all(thread.is_alive() for thread in threads):
-            time.sleep(0.2)
-            if files.refresh():
-                dispatcher.rules = labels.rules = files.rules
+        with own_metrics(settings.metrics, "watch", WatchMetrics(engine.name, events)):
+            for thread in threads:
+                thread.start()
+            while not asked and all(thread.is_alive() for thread in threads):
+                time.sleep(0.2)
+                if files.refresh():
+                    dispatcher.rules = labels.rules = files.rules
         for part in parts:
             part.stop()
         for thread in threads:

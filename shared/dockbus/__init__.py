@@ -69,6 +69,7 @@ from dockbus.records import Failure, JobRecord, JobState, QueueRecord
 from dockbus.retries import RetryPolicy
 from dockbus.settings import Settings
 from dockbus.snapshot import ContainerState
+from dockbus.stats import ContainerStats, StatsUnavailable
 from dockbus.subscription import Subscription
 from dockbus.watcher import Watcher
 
@@ -87,6 +88,7 @@ __all__ = [
     "Cleanup",
     "CleanupResult",
     "ContainerState",
+    "ContainerStats",
     "Device",
     "DockbusError",
     "Event",
@@ -142,6 +144,7 @@ __all__ = [
     "Spec",
     "Start",
     "StartResult",
+    "StatsUnavailable",
     "Stop",
     "StopResult",
     "StoredEvent",

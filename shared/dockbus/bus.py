@@ -42,6 +42,7 @@ from dockbus.records import JobRecord, JobState, QueueRecord
 from dockbus.retries import RetryPolicy
 from dockbus.settings import Settings
 from dockbus.snapshot import Snapshot
+from dockbus.stats import Stats
 from dockbus.subscription import Subscription
 
 
@@ -57,6 +58,7 @@ class Bus:
         )
         self.blobs = Blobs(self.redis, limit=settings.bus.blob_size)
         self.snapshot = Snapshot(self.redis)
+        self.stats = Stats(self.redis)
 
     @classmethod
     def connect(cls, settings: Settings | None = None) -> Self:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from dockbus.errors import DockbusError
 from dockbus.snapshot import ContainerState, EngineState, Snapshot
+from dockbus.stats import ContainerStats
+
+C = TypeVar("C", ContainerState, ContainerStats)
 
 FRESH = 120.0
 """Seconds since the last comparison for which an Engine's part of the snapshot counts as live; there is one every 30 s or so."""
@@ -24,6 +28,13 @@ class ContainerAmbiguous(DockbusError):
     """Several containers answer to this.
 
     Name the Engine too, or give the whole ID.
+    """
+
+
+class ContainerStopped(DockbusError):
+    """The container does not run, so it uses nothing.
+
+    `dockbus containers` says how it is; `dockbus start` starts it.
     """
 
 
@@ -66,7 +77,16 @@ def container(snapshot: Snapshot, wanted: str, engine: str | None = None) -> Con
         ContainerAmbiguous: there are several.
         RedisUnavailable: Redis does not answer.
     """
-    known = snapshot.containers(engine=engine)
+    return pick(snapshot.containers(engine=engine), wanted, engine)
+
+
+def pick(known: Collection[C], wanted: str, engine: str | None = None) -> C:
+    """The one of these with this name or ID; the beginning of an ID does, where it is of one only.
+
+    Raises:
+        ContainerUnknown: there is none.
+        ContainerAmbiguous: there are several.
+    """
     exact = [one for one in known if wanted in (one.id, one.name)]
     found = exact or [one for one in known if one.id.startswith(wanted)]
     if not found:

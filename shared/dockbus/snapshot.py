@@ -67,6 +67,8 @@ class ContainerState(_State):
     oom_killed: bool = False
     health: str = ""
     """`healthy`, `unhealthy` or `starting`; empty where nothing probes it."""
+    probe: str = ""
+    """What the last probe said when it was found `unhealthy`: the first 500 characters."""
     restart_count: int = 0
     """How often the Engine itself has started it anew."""
     labels: dict[str, str] = {}

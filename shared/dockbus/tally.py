@@ -32,6 +32,8 @@ WAITS = ("0.01", "0.05", "0.1", "0.5", "1", "5", "15", "60", "300", "1800")
 """Upper bounds of the buckets for how long jobs wait, in seconds."""
 RUNS = ("0.1", "0.5", "1", "2.5", "5", "15", "60", "300", "900", "3600")
 """The same for how long attempts take."""
+DELAYS = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "5", "30", "120")
+"""The same for how long events take from their Engine to the bus."""
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _SAMPLE = re.compile(rf"({_NAME})(?:\{{(.*)\}})?", re.DOTALL)
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(?:,|$)', re.DOTALL)

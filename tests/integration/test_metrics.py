@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -25,29 +24,12 @@ from dockbus.engine import ContainerSpec, Engine
 from dockbus.errors import SettingsError
 from dockbus.jobs.running import Network
 from dockbus.settings import EngineSettings, MetricsSettings, Settings
-from dockbus_workers.metrics.collector import METRICS
+from dockbus_workers.metrics.families import OWN
 from dockbus_workers.metrics.server import server
+from scrapes import Scrape, awaited
 from waiting import wait_for
 
 Start = Callable[..., str]
-SELF = {"dockbus_engine_up", "dockbus_sweep_duration_seconds", "dockbus_sweep_containers"}
-
-
-class Scrape(list[Sample]):
-    """What one scrape said."""
-
-    def of(self, container: str) -> dict[str, float]:
-        """The values of one container's series; those of an interface are summed."""
-        values: dict[str, float] = {}
-        for sample in self:
-            if sample.labels.get("name") == container:
-                values[sample.name] = values.get(sample.name, 0) + sample.value
-        return values
-
-    def value(self, name: str, /, **labels: str) -> float:
-        found = [s.value for s in self if s.name == name and labels.items() <= s.labels.items()]
-        assert len(found) == 1, (name, labels, found)
-        return found[0]
 
 
 def scrape(url: str, **headers: str) -> Scrape:
@@ -124,12 +106,14 @@ def test_a_busy_container_as_the_engine_sees_it(url: str, start: Start, engine: 
     labels = next(s for s in first if s.labels.get("name") == busy).labels
     container = engine.containers.get(busy)
     assert labels == {
-        "id": f"/docker/{container.id}",
+        "engine": "local",
+        "id": labels["id"],
         "name": busy,
         "image": container.image,
         "container_label_com_docker_compose_project": "shop",
         "container_label_com_docker_compose_service": "",
     }
+    assert container.id in labels["id"]
     first.value("container_cpu_usage_seconds_total", name=busy, cpu="total")
     assert values["container_spec_memory_limit_bytes"] == 64 * 1024 * 1024
     assert before - 1 < values["container_start_time_seconds"] < time.time()
@@ -163,35 +147,20 @@ def test_working_set_is_usage_without_idle_file_cache(
     assert values["container_memory_cache"] > 4_000_000
 
 
-def test_traffic_is_counted_once_for_each_network(
-    url: str, network: tuple[str, str], start: Start
-) -> None:
-    name, gateway = network
-    talker = start(f"ping -c 1000 -i 1 {gateway}", network=name)
-    sharer = start("sleep 1000", network=f"container:{talker}")
+def test_the_worker_tells_what_it_costs(url: str, start: Start) -> None:
+    name = start("sleep 1000")
+    found = awaited(lambda: scrape(url), lambda page: page.of(name), "its series")
 
-    def traffic() -> Scrape | None:
-        found = scrape(url)
-        return found if found.of(talker)["container_network_transmit_bytes_total"] > 0 else None
-
-    found = wait_for(traffic, what="a ping")
-    assert found
-    assert found.value("container_network_receive_bytes_total", name=talker, interface="eth0") > 0
-    assert found.value("container_network_transmit_packets_total", name=talker) > 0
-    assert found.value("container_network_receive_errors_total", name=talker) == 0
-    assert found.of(sharer)["container_cpu_usage_seconds_total"] > 0
-    assert not any("network" in metric for metric in found.of(sharer))
-
-
-def test_every_metric_is_there_for_a_container_with_a_network(
-    url: str, network: tuple[str, str], start: Start
-) -> None:
-    idle = start("sleep 1000", network=network[0])
-
-    found = scrape(url)
-
-    assert set(found.of(idle)) == {metric.name for metric in METRICS}
-    assert {sample.name for sample in found if "name" not in sample.labels} == SELF
+    names = {sample.name for sample in found}
+    assert {family.name for family in OWN} <= names
+    assert {"process_cpu_seconds_total", "process_resident_memory_bytes"} <= names
+    assert found.value("dockbus_engine_requests_total", outcome="ok") >= 3
+    assert found.value("dockbus_inventory_containers", state="running") >= 1
+    assert found.value("dockbus_inventory_age_seconds") < 60
+    assert found.value("dockbus_sweep_containers", result="ok") >= 1
+    series = sum(sample.name.startswith("container_") for sample in found)
+    assert found.value("dockbus_series") == series
+    assert found.value("dockbus_containers_left_out") == 0
 
 
 def test_a_removed_container_has_no_series(url: str, start: Start, engine: Engine) -> None:
@@ -203,10 +172,7 @@ def test_a_removed_container_has_no_series(url: str, start: Start, engine: Engin
     wait_for(lambda: not scrape(url).of(doomed), timeout=60, what="its series to be gone")
 
 
-def test_a_restart_is_seen(
-    url: str, start: Start, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dockbus_workers.metrics.collector.FACTS_TTL", 0.1)
+def test_a_restart_is_seen(url: str, start: Start, engine: Engine) -> None:
     name = start("sleep 1000")
     started = scrape(url).of(name)["container_start_time_seconds"]
 
@@ -218,27 +184,6 @@ def test_a_restart_is_seen(
     )
 
 
-def test_scrapes_at_the_same_time_share_one_sweep(url: str, start: Start) -> None:
-    start("sleep 1000")
-
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(scrape, [url] * 4))
-
-    assert len({scraped.value("dockbus_sweep_duration_seconds") for scraped in found}) == 1
-
-
-def test_what_is_late_is_left_out_and_counted(url: str, start: Start) -> None:
-    for _ in range(3):
-        start("sleep 1000")
-
-    found = scrape(url, **{"X-Prometheus-Scrape-Timeout-Seconds": "0.001"})
-
-    assert found.value("dockbus_sweep_containers", result="late") >= 1
-    seen = [sample for sample in found if sample.name == "container_last_seen"]
-    assert len(seen) == found.value("dockbus_sweep_containers", result="ok")
-    assert found.value("dockbus_sweep_containers", result="late") + len(seen) >= 3
-
-
 def test_an_engine_that_is_not_there_is_a_number_not_an_error(settings: Settings) -> None:
     nowhere = EngineSettings(host=f"tcp://127.0.0.1:{free_port()}")
 
@@ -246,6 +191,7 @@ def test_an_engine_that_is_not_there_is_a_number_not_an_error(settings: Settings
         found = scrape(url)
 
     assert found.value("dockbus_engine_up") == 0
+    assert found.value("dockbus_series") == 0
     assert not any(sample.name.startswith("container_") for sample in found)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ def attempts(bus: Bus) -> Attempts:
     return attempts_on(bus, 0.4)
 
 
-def told(bus: Bus) -> Mapping[str, float]:
+def told(bus: Bus) -> dict[str, float]:
     """All samples, as they are written."""
     raw: Any = bus.redis.hgetall(KEY)
     return {field.decode(): float(value) for field, value in raw.items()}

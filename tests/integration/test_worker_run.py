@@ -289,7 +289,7 @@ def test_where_control_groups_are_not_seen_the_engine_is_asked(
     def unseen(*_: object) -> None:
         """As from within a container."""
 
-    monkeypatch.setattr(usage, "find_group", unseen)
+    monkeypatch.setattr("dockbus_workers.cgroups.find", unseen)
     script = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; sleep 60"
     with container(engine, script) as made:
         with usage.Meter(made, shell(script), engine) as meter:

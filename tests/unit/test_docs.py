@@ -36,7 +36,13 @@ def reference() -> ModuleType:
 
 @pytest.mark.parametrize(
     "name",
-    ["settings.md", "errors.md", "cli.md", *(f"reference/{kind}.md" for kind in Kind)],
+    [
+        "settings.md",
+        "errors.md",
+        "cli.md",
+        "metrics.md",
+        *(f"reference/{kind}.md" for kind in Kind),
+    ],
 )
 def test_the_reference_is_what_the_code_says(reference: ModuleType, name: str) -> None:
     written = (ROOT / "docs" / name).read_text()

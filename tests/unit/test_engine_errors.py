@@ -61,6 +61,7 @@ AGAIN = (EngineUnavailable, EngineTimeout, EngineFault, RegistryRateLimited, Reg
         (404, "network nosuch not found", EngineRejected),
         (404, "page not found", EngineRejected),
         (400, "invalid reference format", EngineRejected),
+        (500, "could not find bridge docker0: no such network interface", EngineRejected),
         (
             400,
             "the working directory 'x/y' is invalid, it needs to be an absolute path",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dockbus.jobs import Cleanup, CleanupResult, Run, RunResult, Scan, ScanResult
 from dockbus.jobs.cleanup import CleanupItem, Leftover
 from dockbus.jobs.run import Usage
@@ -39,7 +41,8 @@ def test_a_service_has_not_been_measured() -> None:
 
 
 def test_scans_count_by_their_verdict() -> None:
-    result = ScanResult.model_construct(image="app:1", verdict="failed")
+    facts: dict[str, Any] = {"image": "app:1", "verdict": "failed"}
+    result = ScanResult.model_construct(**facts)
 
     assert measures(Scan(image="app:1"), result) == {'dockbus_scans_total{verdict="failed"}': 1}
     updated = result.model_copy(update={"image": None})

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dockbus_workers.running.usage import Sample, find_group, read_group, read_stats
+from dockbus_workers import cgroups
+from dockbus_workers.running.usage import Sample, read_group, read_stats
 
 ID = "5a" * 32
 
@@ -41,10 +42,10 @@ def test_version_2_is_read_wherever_the_engine_puts_it(tmp_path: Path, place: st
         memory__current="1000\n",
         io__stat="8:0 rbytes=4096 wbytes=100 rios=1\n8:16 rbytes=4 wbytes=0\n",
     )
-    folders = find_group(ID, None, tmp_path)
+    group = cgroups.find(ID, None, tmp_path)
 
-    assert folders is not None
-    assert read_group(folders, network=False) == Sample(
+    assert group is not None
+    assert read_group(group, network=False) == Sample(
         cpu_seconds=1.5, memory_peak=2**20, read_bytes=4100, write_bytes=100
     )
 
@@ -52,38 +53,31 @@ def test_version_2_is_read_wherever_the_engine_puts_it(tmp_path: Path, place: st
 def test_an_older_version_2_has_no_peak_so_the_most_that_was_seen_counts(tmp_path: Path) -> None:
     place = tmp_path / "docker" / ID
     write(place, cgroup__procs="", cpu__stat="usage_usec 5\n", memory__current="3000\n")
-    folders = find_group(ID, None, tmp_path)
-    assert folders is not None
-    first = read_group(folders, network=False)
+    group = cgroups.find(ID, None, tmp_path)
+    assert group is not None
+    first = read_group(group, network=False)
     (place / "memory.current").write_text("2000\n")
 
-    assert first.then(read_group(folders, network=False)).memory_peak == 3000
+    assert first.then(read_group(group, network=False)).memory_peak == 3000
 
 
 def test_version_1_is_read(v1: Path) -> None:
-    folders = find_group(ID, None, v1)
+    group = cgroups.find(ID, None, v1)
 
-    assert folders is not None
-    assert read_group(folders, network=True) == Sample(
+    assert group is not None
+    assert read_group(group, network=True) == Sample(
         cpu_seconds=1.5, memory_peak=2**20, read_bytes=4100, write_bytes=100
     )
 
 
-def test_a_group_below_another_parent_is_found_there_only(tmp_path: Path) -> None:
-    write(tmp_path / "mine" / ID, cgroup__procs="")
-
-    assert find_group(ID, "/mine", tmp_path)
-    assert find_group(ID, None, tmp_path) is None
-
-
 def test_what_has_ended_takes_nothing_back(v1: Path) -> None:
-    folders = find_group(ID, None, v1)
-    assert folders is not None
-    last = read_group(folders, network=False)
+    group = cgroups.find(ID, None, v1)
+    assert group is not None
+    last = read_group(group, network=False)
     for file in v1.rglob("*.*"):
         file.unlink()
 
-    gone = read_group(folders, network=False)
+    gone = read_group(group, network=False)
 
     assert gone == Sample()
     assert last.then(gone) == last == gone.then(last)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import typer
 
-metrics = typer.Typer(help="Serve container metrics for Prometheus.")
+metrics = typer.Typer(help="Serve metrics for Prometheus.")
 
 
 @metrics.command()
 def run() -> None:
-    """Serve this Engine's container metrics for Prometheus until stopped; see DOCKBUS_METRICS_HOST and _PORT."""
+    """Serve the metrics of this Engine's containers and of the bus until stopped; see DOCKBUS_METRICS_HOST and _PORT.
+
+    Any number may run: one for each Engine exports its containers, one of all the bus, and the others stand by.
+    """
     from dockbus.logs import log_to_stderr  # noqa: PLC0415
     from dockbus.settings import Settings  # noqa: PLC0415
     from dockbus_workers.metrics.server import serve  # noqa: PLC0415  the docker SDK is heavy

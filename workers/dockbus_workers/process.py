@@ -26,6 +26,7 @@ from dockbus.bus import Bus
 from dockbus.connection import hurry
 from dockbus.engine import Engine
 from dockbus.errors import DockbusError, EngineNameTaken
+from dockbus.exposition import own_metrics
 from dockbus.jobs import Queue
 from dockbus.queue import queue_name
 from dockbus.settings import Settings
@@ -33,6 +34,7 @@ from dockbus_workers.orphans import EVERY, remove_orphans
 from dockbus_workers.policing import load_policy
 from dockbus_workers.scanning.trivy import find_program
 from dockbus_workers.worker import POLL, SlotWorker
+from dockbus_workers.worker_metrics import WorkerMetrics
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,16 @@ class WorkerProcess:
         self._engine_id = ""
 
     def run(self) -> None:
-        """Serve until told to stop."""
+        """Serve until told to stop.
+
+        Raises:
+            SettingsError: metrics cannot be served where they should be.
+        """
+        slots = WorkerMetrics(self.queue.value, self.settings.worker.slots, self._busy)
+        with own_metrics(self.settings.metrics, f"worker for {self.queue.value} jobs", slots):
+            self._serve()
+
+    def _serve(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         log.info(

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import redis.exceptions
 from rq.worker import BaseWorker, WorkerStatus
@@ -261,7 +261,8 @@ class SlotWorker(BaseWorker):
 
     def serialize(self) -> dict[str, Any]:
         """What Redis is told of it at its birth: RQ's own fields, and its slots, which its process' two workers share."""
-        return super().serialize() | {"slots": self._bus.settings.worker.slots}
+        known = cast("dict[str, Any]", super().serialize())
+        return known | {"slots": self._bus.settings.worker.slots}
 
     def _register(self) -> None:
         self.register_birth()  # type: ignore[no-untyped-call]

@@ -8,8 +8,9 @@ from starlette.exceptions import HTTPException
 
 from dockbus import Bus, DockbusError, RedisUnavailable, __version__
 from dockbus.errors import Unauthorized
-from dockbus_producer.api import blobs, events, health, inventory, jobs, queues
+from dockbus_producer.api import blobs, events, health, inventory, jobs, queues, stats
 from dockbus_producer.api.access import require_token
+from dockbus_producer.api.metrics import PREFIX, ApiMetrics, Measured
 from dockbus_producer.api.openapi import DescribedApp, problems
 from dockbus_producer.api.problems import InvalidRequest, answer
 
@@ -27,13 +28,16 @@ def create_app(bus: Bus, token: str) -> FastAPI:
     )
     app.state.bus, app.state.token = bus, token
     app.state.stopping = lambda: False  # the server knows better, see `make_server`
+    app.state.metrics = ApiMetrics()
+    app.add_middleware(Measured, metrics=app.state.metrics)
     for error in (DockbusError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(error, answer)
     app.include_router(health.router)
-    for router in (jobs.router, blobs.router, events.router, inventory.router, queues.router):
+    routes = (jobs, blobs, events, inventory, stats, queues)
+    for router in (each.router for each in routes):
         app.include_router(
             router,
-            prefix="/v1",
+            prefix=PREFIX,
             dependencies=[Depends(require_token)],
             responses=problems(Unauthorized, InvalidRequest, RedisUnavailable),
         )

@@ -15,12 +15,23 @@ from pydantic.json_schema import models_json_schema
 from dockbus.errors import DockbusError
 from dockbus.events import Event
 from dockbus.joblog import LogLine, Progress
+from dockbus.stats import EngineStats
 from dockbus_producer.api.job_request import BatchRequest, JobRequest, ReplayRequest
 from dockbus_producer.api.problems import MEDIA_TYPE, STATUS, Problem
 from dockbus_producer.api.streams import Gone
 
 _SCHEMAS = "#/components/schemas/{model}"
-_UNSEEN = (JobRequest, BatchRequest, ReplayRequest, Problem, Event, Gone, LogLine, Progress)
+_UNSEEN = (
+    JobRequest,
+    BatchRequest,
+    ReplayRequest,
+    Problem,
+    Event,
+    Gone,
+    LogLine,
+    Progress,
+    EngineStats,
+)
 
 
 class DescribedApp(FastAPI):

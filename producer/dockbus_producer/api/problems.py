@@ -26,7 +26,8 @@ from dockbus.errors import (
     RedisUnavailable,
     Unauthorized,
 )
-from dockbus.inventory import ContainerAmbiguous, ContainerUnknown
+from dockbus.inventory import ContainerAmbiguous, ContainerStopped, ContainerUnknown
+from dockbus.stats import StatsUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -56,6 +57,7 @@ STATUS: dict[type[DockbusError], int] = {
     ContainerUnknown: 404,
     JobNotFound: 404,
     ContainerAmbiguous: 409,
+    ContainerStopped: 409,
     JobNotCancelable: 409,
     JobNotReplayable: 409,
     JobRefused: 409,
@@ -65,6 +67,7 @@ STATUS: dict[type[DockbusError], int] = {
     InvalidRequest: 422,
     InvalidSpec: 422,
     RedisUnavailable: 503,
+    StatsUnavailable: 503,
 }
 """The HTTP status of each error; 500 for one that is not here."""
 

@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from dockbus import Bus, Settings, SettingsError
+from dockbus.exposition import own_metrics
 from dockbus_producer.api.app import create_app
 
 log = logging.getLogger(__name__)
@@ -24,12 +25,14 @@ def serve(settings: Settings) -> None:
         SettingsError: a setting is wrong, or the address cannot be listened on.
     """
     with Bus(settings, patience=1.0) as bus, _listen(settings.api.host, settings.api.port) as sock:
-        server = make_server(create_app(bus, settings.api_token()))
+        app = create_app(bus, settings.api_token())
+        server = make_server(app)
         # uvicorn takes these over while it serves, and raises what it got anew when it has stopped.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _exit)
         log.info("the API listens on http://%s:%d", settings.api.host, sock.getsockname()[1])
-        server.run([sock])
+        with own_metrics(settings.metrics, "HTTP API", app.state.metrics):
+            server.run([sock])
 
 
 def make_server(app: FastAPI) -> uvicorn.Server:

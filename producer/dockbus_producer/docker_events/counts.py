@@ -18,11 +18,9 @@ from redis import Redis
 from dockbus.connection import reachable
 from dockbus.events import CONTAINER, ENGINES, GAP, RESYNCED, Event
 from dockbus.jobs.base import LABEL_JOB
-from dockbus.tally import KEY, Tally, observation, sample
+from dockbus.tally import DELAYS, KEY, Tally, observation, sample
 from dockbus_producer.docker_events.world import Telling
 
-DELAYS = ("0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1", "5", "30", "120")
-"""Upper bounds of the buckets for how long an event took from its Engine to the bus, in seconds."""
 GONE = "dockbus:tally-gone"
 """Sorted set: engine and name of containers that are counted and not there, by when that was first seen."""
 FORGET = 3600.0
@@ -33,12 +31,24 @@ _STREAM: Mapping[str, str] = {
 }
 
 
+_BEGUN = (
+    *_STREAM.values(),
+    "dockbus_engine_events_found_total",
+    "dockbus_events_doubled_total",
+)
+
+
 def counts_of(telling: Telling, now: float) -> Mapping[str, float]:
     """How far each sample of the tally is raised by an event that is published now, in seconds since 1970."""
     event = telling.event
     engine = event.source.removeprefix(ENGINES)
     if event.type in _STREAM:
-        return {sample(_STREAM[event.type], engine=engine): 1}
+        # At each resync also what has not happened yet: of a counter that begins with 1 nobody sees that it rose.
+        begun = _BEGUN if event.type == RESYNCED else ()
+        return {
+            **{sample(name, engine=engine): 0.0 for name in begun},
+            sample(_STREAM[event.type], engine=engine): 1,
+        }
     type_, _, action = event.type.removeprefix("io.dockbus.docker.").partition(".")
     if not event.type.startswith("io.dockbus.docker."):
         return {}
@@ -56,7 +66,7 @@ def counts_of(telling: Telling, now: float) -> Mapping[str, float]:
 
 
 def _of_container(engine: str, action: str, event: Event, *, restart: bool) -> Mapping[str, float]:
-    data: Mapping[str, Any] = event.data
+    data = cast("Mapping[str, Any]", event.data)
     labels: Mapping[str, str] = data.get("container", {}).get("labels") or data["attributes"]
     name = "" if LABEL_JOB in labels else data["name"]
     who = {"engine": engine, "name": name, "image": data["image"]}

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 from cronsim import CronSim
 
-from dockbus.events import CONTAINER
 from dockbus.jobs.base import (
     LABEL_BUS,
     LABEL_JOB,
@@ -32,8 +31,10 @@ from dockbus.jobs.base import (
     LABEL_ORDER,
     LABEL_REMOVE,
 )
+from dockbus.limits import LABELS as LIMITS
+from dockbus.limits import parse_limit
 from dockbus.units import show_span
-from dockbus_producer.rules.occasion import DUE, Occasion
+from dockbus_producer.rules.occasion import ABOUT_CONTAINERS, DUE, Occasion
 from dockbus_producer.schedules import valid_cron
 
 if TYPE_CHECKING:
@@ -133,7 +134,8 @@ def together(rule: Rule) -> Iterator[str]:
         for pattern in rule.on:
             head = re.split(r"[*?\[]", pattern)[0]
             whole = head == pattern
-            if not (head.startswith(CONTAINER) or (not whole and CONTAINER.startswith(head))):
+            may_be = any(one.startswith(head) for one in ABOUT_CONTAINERS) and not whole
+            if not (head.startswith(ABOUT_CONTAINERS) or may_be):
                 yield f"opt_in: {pattern!r} is about no container"
 
 
@@ -154,7 +156,7 @@ class Vocabulary:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._rules = {rule.name: rule for rule in rules}
-        self._asking = [ENABLE]
+        self._asking = [ENABLE, *LIMITS]
         self._named: set[str] = set()
         for name, rule in self._rules.items():
             self._asking += [f"{RULE}{name}"] * rule.opt_in + [f"{CRON}{name}"] * rule.cron
@@ -175,6 +177,8 @@ class Vocabulary:
 
     def _mistake(self, label: str, ours: Mapping[str, str], asks: bool) -> Mistake | None:
         value = ours[label]
+        if label in LIMITS:
+            return _no_limit(label, value)
         prefix = next((one for one in (RULE, CRON) if label.startswith(one)), "")
         rule = self._rules.get(label.removeprefix(prefix)) if prefix else None
         if label == ENABLE or rule:
@@ -209,6 +213,14 @@ class Vocabulary:
         known = {one.removeprefix(OURS): one for one in self._asking}
         close = difflib.get_close_matches(label.removeprefix(OURS), known, n=1, cutoff=alike)
         return known[close[0]] if close else ""
+
+
+def _no_limit(label: str, value: str) -> Mistake | None:
+    try:
+        parse_limit(LIMITS[label], value)
+    except ValueError as error:
+        return Mistake(label, value[:LONGEST], str(error))
+    return None
 
 
 def _undecided(value: str) -> str:

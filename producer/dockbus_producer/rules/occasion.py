@@ -17,10 +17,13 @@ from pydantic import ValidationError
 
 from dockbus.events import CONTAINER, ENGINES, RESYNCED, Event
 from dockbus.jobs import LABEL_JOB
+from dockbus.limits import EVENTS as LIMITS
 from dockbus.snapshot import ContainerState
 
 DUE = "io.dockbus.label.due"
 """A container's label says that it is time for a rule."""
+ABOUT_CONTAINERS = (CONTAINER, LIMITS)
+"""What the types of events begin with that are about one container."""
 
 
 def engine_of(event: Event) -> str | None:
@@ -46,7 +49,7 @@ class Occasion:
     @property
     def needs_look(self) -> bool:
         """Whether it is about a container that the event does not carry."""
-        return self.event.type.startswith(CONTAINER) and self.container is None
+        return self.event.type.startswith(ABOUT_CONTAINERS) and self.container is None
 
     @property
     def level(self) -> bool:
@@ -56,7 +59,7 @@ class Occasion:
     @property
     def about_container(self) -> bool:
         """Whether it is about one container."""
-        return self.level or self.event.type == DUE or self.event.type.startswith(CONTAINER)
+        return self.level or self.event.type == DUE or self.event.type.startswith(ABOUT_CONTAINERS)
 
     @property
     def cause(self) -> str:

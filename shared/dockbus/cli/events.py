@@ -17,8 +17,11 @@ from dockbus.event_reader import EventReader, NoSuchPlace, position_of
 from dockbus.events import Event
 
 PREFIX = "io.dockbus."
-_BAD = ("failed", "dead", "oom", "unhealthy", "gap", "suspended", "disconnected", "missed")
-_GOOD = ("succeeded", "healthy", "resumed", "connected")
+_BAD = (
+    *("failed", "dead", "oom", "unhealthy", "gap", "suspended", "disconnected", "missed"),
+    "exceeded",
+)
+_GOOD = ("succeeded", "healthy", "resumed", "connected", "recovered")
 _NOT_SHOWN = (
     *("id", "engineId", "action", "attributes", "container", "synthetic"),
     *("event", "eventSource", "eventSubject", "message"),

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from dockbus.cli import inventory, kinds, look, order, output, terminal
+from dockbus.cli import inventory, kinds, look, order, output, stats, terminal
 from dockbus.cli.events import events
 from dockbus.cli.options import JSON
 from dockbus.cli.policy import policy
@@ -63,6 +63,8 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         inventory.containers,
         inventory.images,
         inventory.engines,
+        stats.stats,
+        stats.top,
         look.doctor,
         policy,
     ),

@@ -35,7 +35,12 @@ def note(text: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """A table without lines; a column whose title begins with `>` is set flush right."""
+    """A table without lines, printed; a column whose title begins with `>` is set flush right."""
+    console().print(grid(columns, rows))
+
+
+def grid(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:
+    """The same table, to be shown otherwise."""
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in columns:
         grid.add_column(
@@ -45,7 +50,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
         )
     for row in rows:
         grid.add_row(*map(cell, row))
-    console().print(grid)
+    return grid
 
 
 def cell(value: Cell) -> Text:

@@ -105,6 +105,7 @@ def running(
         settings.bus_key()
         settings.api_token()
         env = os.environ | {"DOCKBUS_ENGINE_HOST": host, "PYTHONUNBUFFERED": "1"}
+        env.pop("DOCKBUS_METRICS_OWN_PORT", None)  # all of them would have the same
         if rules:
             env["DOCKBUS_WATCH_RULES"] = str(rules.resolve())
         if schedules:

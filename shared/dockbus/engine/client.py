@@ -19,6 +19,7 @@ import docker.constants
 import docker.tls
 import docker.transport
 import requests
+import requests.adapters
 
 from dockbus.engine.builds import Builds
 from dockbus.engine.containers import Containers

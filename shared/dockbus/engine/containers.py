@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
+
+import requests
 
 from dockbus.engine.bodies import create_body
 from dockbus.engine.errors import (
     ContainerNotFound,
     EngineRejected,
     SignalNotChosen,
+    classify,
     translated,
 )
 from dockbus.engine.streams import Stream, read_bytes, read_log, read_objects
@@ -29,6 +33,8 @@ class Containers:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._pool: tuple[Any, Any] = (None, None)
+        """The client that was connected last, and its connections."""
 
     def create(self, spec: ContainerSpec) -> str:
         """Make a container, not started; returns its ID. It is on the first of its networks only.
@@ -187,10 +193,36 @@ class Containers:
         return about, _translated(pieces)
 
     def stats(self, container: str) -> Raw:
-        """One raw sample of its resource use (one-shot: no waiting for a second frame)."""
+        """One raw sample of its resource use (one-shot: no waiting for a second frame).
+
+        Asked over the client's own connections and not through its session, which costs more than the answer does.
+
+        Raises:
+            ContainerNotFound: it is not there.
+        """
         with translated():
-            raw: Raw = self._engine.api.stats(container, stream=False, one_shot=True)
-            return raw
+            api = self._engine.api
+            answer = self._connections(api).urlopen(
+                "GET",
+                f"/v{api.api_version}/containers/{container}/stats?stream=0&one-shot=1",
+                headers=api.headers,
+                timeout=api.timeout,
+                retries=False,
+                redirect=False,
+            )
+            said: Raw = json.loads(answer.data)
+            if answer.status != 200:
+                raise classify(answer.status, str(said.get("message", said)))
+            return said
+
+    def _connections(self, api: Any) -> Any:  # noqa: ANN401  the HTTP client's pool
+        client, pool = self._pool
+        if client is not api:  # else it is a new one, as after `Engine.close`
+            request = requests.Request("GET", api.base_url).prepare()
+            adapter = api.get_adapter(api.base_url)
+            pool = adapter.get_connection_with_tls_context(request, api.verify, cert=api.cert)
+            self._pool = (api, pool)
+        return pool
 
     def use(self, container: str, *, idle: float = 10.0) -> Stream[Raw]:
         """Raw samples of its resource use, about one a second, until it is gone.

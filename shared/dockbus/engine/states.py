@@ -10,6 +10,8 @@ from dockbus.snapshot import ContainerState, ImageState, PortState
 MOST_LABELS = 500
 MOST_CHARACTERS = 64 * 1024
 """Of all labels of one container or image. An Engine takes megabytes, and what is too many here is cut."""
+MOST_OF_PROBE = 500
+"""Characters that are kept of what a healthcheck says."""
 
 
 def state_of(container: Container, engine: str) -> ContainerState:
@@ -25,6 +27,7 @@ def state_of(container: Container, engine: str) -> ContainerState:
         exit_code=container.exit_code if over else None,
         oom_killed=container.oom_killed,
         health=container.health,
+        probe=container.probe[:MOST_OF_PROBE] if container.health == "unhealthy" else "",
         restart_count=container.restart_count,
         labels=bounded(container.labels),
         created=container.created,

@@ -43,6 +43,10 @@ class EngineInfo:
     cgroup_version: str
     containers_running: int
     images: int
+    memory: int | None
+    """Bytes that its machine has."""
+    cgroup_driver: str = ""
+    """Who makes its control groups, `cgroupfs` or `systemd`."""
 
     @classmethod
     def parse(cls, info: Raw, version: Raw) -> Self:
@@ -57,6 +61,8 @@ class EngineInfo:
             cgroup_version=str(info.get("CgroupVersion", "1")),
             containers_running=info.get("ContainersRunning", 0),
             images=info.get("Images", 0),
+            memory=info.get("MemTotal") or None,
+            cgroup_driver=info.get("CgroupDriver", ""),
         )
 
 

@@ -1,5 +1,10 @@
-"""The metrics worker: one Engine's container stats as Prometheus metrics, under the names that cAdvisor uses.
+"""The metrics worker: one Engine's containers, and the bus, as Prometheus metrics.
 
-It needs the Engine's socket and nothing else: no Redis, no cgroup mounts, no privileges. Run exactly one
-per Engine, for two would double every sum.
+    server        the page, and what is on it
+    leadership    which of several metrics workers exports what
+    collector     containers: measured in `sweep`, known from `inventory`, listed in `families`
+    bus_collector the bus: read from Redis, listed in `bus_families`
+    publisher     what goes the other way: stats for who asks, events about containers over their limits
+
+It needs the Engine's socket only. Without Redis there is no bus to measure, and nobody to stand by for.
 """

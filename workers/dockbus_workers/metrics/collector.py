@@ -1,234 +1,115 @@
-"""The one list of metrics, and the sweep that fills them: ask the Engine once per scrape, never in between.
+"""One scrape of an Engine's containers: a sweep as families of Prometheus, and what the worker itself costs.
 
-Nothing of a sweep outlives it but a short-lived copy, so a container that is gone has no series at the
-next scrape, and a silent Engine is `dockbus_engine_up 0` rather than an old number or an error. There are
-no timestamps: with them Prometheus would show the last value of a dead container for five more minutes.
+There are no timestamps: with them Prometheus would show the last value of a dead container for five more minutes. A silent
+Engine is `dockbus_engine_up 0` rather than an old number or an error.
 """
 
 from __future__ import annotations
 
-import logging
 import re
-import threading
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
-from dockbus.engine import Container, ContainerNotFound, Engine, EngineError
-from dockbus.settings import EngineSettings
-from dockbus_workers.metrics.samples import TRAFFIC, Facts, Sample
+from dockbus.table import Table, Thing
+from dockbus_workers.metrics import families
+from dockbus_workers.metrics.calls import OUTCOMES
+from dockbus_workers.metrics.families import CONTAINER
+from dockbus_workers.metrics.samples import Sample
+from dockbus_workers.metrics.sweep import Sweep, Sweeper
 
-log = logging.getLogger(__name__)
-
-CALL_TIMEOUT = 5.0
-"""Seconds one call may wait for the Engine, so that a stuck one is told well within a scrape."""
-REUSE = 2.0
-"""Seconds for which a sweep answers further scrapes: two Prometheus servers cost the Engine one sweep. Never more
-than half of what a client waits: to one that asks every two seconds, each counter would stand still half the time."""
-FACTS_TTL = 30.0
-"""Seconds after which a container is inspected anew: a restart or `docker update` changes what was found."""
-WIDEST = 128
-"""Calls at the same time, at most, to an Engine that makes each one wait."""
-
-Family = GaugeMetricFamily | CounterMetricFamily
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric of a container: a counter if its name ends in `_total`, else a gauge."""
-
-    name: str
-    meaning: str
-    read: Callable[[Sample], Mapping[str, float | None]]
-    """Its values, by the value of `label`; without one, by the empty string."""
-    label: str = ""
-    """The one label it has beyond those that tell the container."""
-
-    def family(self, labels: Iterable[str]) -> Family:
-        """It as Prometheus sees it, without values."""
-        kind = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
-        return kind(self.name, self.meaning, labels=[*labels, *filter(None, [self.label])])
-
-
-def _traffic(word: str) -> Metric:
-    meaning = f"Network {word.replace('_', ' ')}, of each interface of its own."
-    name = f"container_network_{word}_total"
-    return Metric(name, meaning, lambda s: s.traffic[word], label="interface")
-
-
-METRICS = (
-    Metric("container_last_seen", "When the Engine took this sample.", lambda s: {"": s.seen}),
-    Metric("container_start_time_seconds", "When it was started.", lambda s: {"": s.started}),
-    Metric(
-        "container_cpu_usage_seconds_total",
-        "CPU time used since its start; a rate of 1 is one whole core.",
-        lambda s: {"total": s.cpu},
-        label="cpu",
-    ),
-    Metric(
-        "container_cpu_user_seconds_total", "CPU time in user mode.", lambda s: {"": s.cpu_user}
-    ),
-    Metric(
-        "container_cpu_system_seconds_total",
-        "CPU time in kernel mode.",
-        lambda s: {"": s.cpu_system},
-    ),
-    Metric(
-        "container_memory_usage_bytes",
-        "Memory in use, file cache included.",
-        lambda s: {"": s.memory},
-    ),
-    Metric(
-        "container_memory_working_set_bytes",
-        "Memory in use without idle file cache: what counts towards being killed for memory.",
-        lambda s: {"": s.memory_working_set},
-    ),
-    Metric("container_memory_rss", "Anonymous memory.", lambda s: {"": s.memory_rss}),
-    Metric("container_memory_cache", "File cache.", lambda s: {"": s.memory_cache}),
-    Metric(
-        "container_spec_memory_limit_bytes",
-        "Most memory it may use; 0 is no limit.",
-        lambda s: {"": s.memory_limit},
-    ),
-    *map(_traffic, TRAFFIC),
-)
-
-RESULTS = ("ok", "gone", "late", "failed")
-"""What may come of asking for a container: a sample; it has stopped meanwhile; no answer in time; an error."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sweep:
-    """What one round of questions to the Engine found."""
-
-    up: bool
-    duration: float
-    samples: tuple[Sample, ...] = ()
-    results: Mapping[str, int] = field(default_factory=dict[str, int])
-
-
-class Sweeper:
-    """Asks one Engine for the use of all its running containers; safe to share between threads."""
-
-    def __init__(self, settings: EngineSettings) -> None:
-        hasty = settings.model_copy(update={"timeout": min(settings.timeout, CALL_TIMEOUT)})
-        self._engine = Engine(hasty, pool=WIDEST)
-        self._lock = threading.Lock()
-        self._last = Sweep(up=False, duration=0.0)
-        self._ended = float("-inf")  # when the last one ended
-        self._width = 0  # of the pool; 0 until the Engine has told its version
-        self._facts: dict[str, tuple[float, Facts]] = {}
-
-    def close(self) -> None:
-        """Let go of the connections."""
-        self._engine.close()
-
-    def sweep(self, timeout: float) -> Sweep:
-        """A sweep that takes about `timeout` seconds at most, or the latest if it is fresh; never raises."""
-        deadline = time.monotonic() + timeout
-        with self._lock:  # whoever waits here gets what the one before has found
-            if time.monotonic() - self._ended > min(REUSE, timeout / 2):
-                self._last = self._ask(deadline)
-                self._ended = time.monotonic()
-            return self._last
-
-    def _ask(self, deadline: float) -> Sweep:
-        began = time.monotonic()
-        try:
-            self._width = self._width or _width(self._engine.info().api_version)
-            running = self._engine.containers.all(running=True)
-        except EngineError as error:
-            log.warning("no sweep: %s", error)
-            self._width = 0  # it may come back as another version
-            self._facts = {}
-            return Sweep(up=False, duration=time.monotonic() - began)
-        self._facts = {c.id: self._facts[c.id] for c in running if c.id in self._facts}
-        pool = ThreadPoolExecutor(self._width, "sweep")
-        asked = [pool.submit(self._sample, container) for container in running]
-        done, late = wait(asked, timeout=max(0.0, deadline - time.monotonic()))
-        pool.shutdown(wait=False, cancel_futures=True)
-        results = Counter(late=len(late))
-        samples: list[Sample] = []
-        for future in done:
-            result = _result(future)
-            results[result] += 1
-            if result == "ok" and (sample := future.result()):
-                samples.append(sample)
-        return Sweep(
-            up=True,
-            duration=time.monotonic() - began,
-            samples=tuple(sorted(samples, key=lambda sample: sample.name)),
-            results=results,
-        )
-
-    def _sample(self, container: Container) -> Sample | None:
-        found, facts = self._facts.get(container.id, (0.0, None))
-        if facts is None or time.monotonic() - found > FACTS_TTL:
-            facts = Facts.parse(self._engine.containers.inspect(container.id))
-            self._facts[container.id] = (time.monotonic(), facts)
-        return Sample.parse(container, facts, self._engine.containers.stats(container.id))
-
-
-def _result(future: Future[Sample | None]) -> str:
-    error = future.exception()
-    if error is None:
-        return "ok" if future.result() else "gone"
-    if isinstance(error, ContainerNotFound):
-        return "gone"
-    log.warning("a container gave no sample", exc_info=error)
-    return "failed"
-
-
-def _width(api_version: str) -> int:
-    """Calls at the same time: Engines before 25 (API 1.44) answer each at their next tick only, a second or two later."""
-    major, minor = map(int, api_version.split("."))
-    return 8 if (major, minor) >= (1, 44) else WIDEST
+__all__ = ["ContainerCollector", "Sweep", "Sweeper", "tables"]
 
 
 class ContainerCollector(Collector):
-    """One scrape: the families of a sweep that ends within `timeout` seconds."""
+    """The families of a sweep that ends within `timeout` seconds; those of containers only where this worker leads."""
 
-    def __init__(self, sweeper: Sweeper, labels: Iterable[str], timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        sweeper: Sweeper,
+        labels: Iterable[str] | None = None,
+        timeout: float = 10.0,
+        *,
+        leads: bool = True,
+    ) -> None:
+        """A collector for one scrape.
+
+        Args:
+            sweeper: what looks.
+            labels: the container labels that become labels here; None for those of the settings.
+            timeout: seconds a sweep may take.
+            leads: whether containers are exported; a standby only asks whether the Engine is there.
+        """
         self._sweeper = sweeper
-        self._labels = {
-            "container_label_" + re.sub(r"\W", "_", key, flags=re.ASCII): key for key in labels
-        }
+        self._labels = sweeper.settings.labels if labels is None else tuple(labels)
         self._timeout = timeout
+        self._leads = leads
 
-    def describe(self) -> Iterator[Family]:
+    def describe(self) -> Iterator[Metric]:
         """All families without values, so that a registry need not ask the Engine what they are."""
-        return self._families(Sweep(up=False, duration=0.0))
+        return (family.metric() for family in families.FAMILIES)
 
-    def collect(self) -> Iterator[Family]:
+    def collect(self) -> Iterator[Metric]:
         """All families as the Engine has it now."""
-        return self._families(self._sweeper.sweep(self._timeout))
+        sweeper = self._sweeper
+        look = sweeper.sweep if self._leads else sweeper.peek
+        sweep = look(self._timeout)
+        yield from self._own(sweep)
+        if not self._leads:
+            return
+        found, left_out = tables(
+            sweep.samples, sweeper.engine, labels=self._labels, series=sweeper.settings.series
+        )
+        engine = {"engine": sweeper.engine}
+        yield families.SERIES.of((sum(map(len, found)), engine))
+        yield families.LEFT_OUT.of((left_out, engine))
+        yield from found
 
-    def _families(self, sweep: Sweep) -> Iterator[Family]:
-        yield GaugeMetricFamily("dockbus_engine_up", "Whether the Engine answered.", value=sweep.up)
-        yield GaugeMetricFamily(
-            "dockbus_sweep_duration_seconds",
-            "Seconds it took to ask the Engine for everything.",
-            value=sweep.duration,
+    def _own(self, sweep: Sweep) -> Iterator[Metric]:
+        engine = {"engine": self._sweeper.engine}
+        counts = self._sweeper.calls.counts.items()
+        yield families.UP.of((sweep.up, engine))
+        yield families.AGE.of((self._sweeper.inventory.age, engine))
+        yield families.CALLS.of(*((count, engine | {"outcome": one}) for one, count in counts))
+        if self._leads:
+            yield from self._of_the_engine(sweep, engine)
+
+    def _of_the_engine(self, sweep: Sweep, engine: dict[str, str]) -> Iterator[Metric]:
+        """What a standby must not say, for it would be there twice."""
+        inventory = self._sweeper.inventory
+        if info := inventory.info:
+            yield families.INFO.of((1, engine | {"engine_id": info.id, "version": info.version}))
+        states = inventory.states.items()
+        yield families.STATES.of(*((count, engine | {"state": one}) for one, count in states))
+        yield families.DURATION.of((sweep.duration, engine))
+        yield families.CONTAINERS.of(
+            *((sweep.results.get(one, 0), engine | {"result": one}) for one in OUTCOMES)
         )
-        results = GaugeMetricFamily(
-            "dockbus_sweep_containers",
-            "Running containers, by what came of asking for their use; only those that are ok have series.",
-            labels=["result"],
-        )
-        for result in RESULTS:
-            results.add_metric([result], sweep.results.get(result, 0))
-        yield results
-        for metric in METRICS:
-            family = metric.family(["id", "name", "image", *self._labels])
-            for sample in sweep.samples:
-                told = [f"/docker/{sample.id}", sample.name, sample.image]
-                told += [sample.labels.get(key, "") for key in self._labels.values()]
-                for which, value in metric.read(sample).items():
-                    if value is not None:
-                        family.add_metric([*told, which], value)
-            yield family
+        yield families.SOURCE.of(*((1, engine | {"source": one}) for one in sorted(sweep.sources)))
+
+
+def tables(
+    samples: Iterable[Sample], engine: str, *, labels: Iterable[str], series: int
+) -> tuple[list[Table], int]:
+    """The families of containers, and how many of the newest are left out so that there are no more than `series`."""
+    found = [(each, Table(each.family, each.labels)) for each in CONTAINER]
+    names = {"container_label_" + re.sub(r"\W", "_", key, flags=re.ASCII): key for key in labels}
+    oldest_first = sorted(samples, key=lambda sample: sample.created or 0.0)
+    free = series
+    for number, sample in enumerate(oldest_first):
+        rows = [
+            (table, which, value)
+            for each, table in found
+            for which, value in each.read(sample).items()
+            if value is not None
+        ]
+        free -= len(rows)
+        if free < 0:
+            return [table for _, table in found], len(oldest_first) - number
+        identity = (engine, sample.group, sample.name, sample.image)
+        chosen = {name: sample.labels.get(key, "") for name, key in names.items()}
+        thing = Thing(dict(zip(families.IDENTITY, identity, strict=True)) | chosen)
+        for table, which, value in rows:
+            table.add(thing, which, value)
+    return [table for _, table in found], 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,14 @@ from typing import Any, Self
 from dockbus.engine import Engine, EngineError, Raw, Stream
 from dockbus.jobs import Run
 from dockbus.jobs.run import Usage
+from dockbus_workers import cgroups
+from dockbus_workers.cgroups import Group, Traffic
 
 EVERY = 0.05
 """Seconds between two looks at a container that is young."""
 LATER = 0.1
 """And at one that is older than `YOUNG`."""
 YOUNG = 2.0
-ROOT = Path("/sys/fs/cgroup")
-Read = Callable[[Path], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,86 +54,55 @@ class Sample:
 # -- control groups ---------------------------------------------------------------------------
 
 
-def find_group(container: str, parent: str | None, root: Path = ROOT) -> dict[str, Path] | None:
-    """The folders of a container's control group by controller, all the same one in version 2; None if they are not seen."""
-    for base in [parent.strip("/")] if parent else ["docker", "system.slice"]:
-        for leaf in (container, f"docker-{container}.scope"):
-            if (root / base / leaf / "cgroup.procs").exists():
-                return dict.fromkeys(("cpuacct", "memory", "blkio"), root / base / leaf)
-            folders = {name: root / name / base / leaf for name in ("cpuacct", "memory", "blkio")}
-            if folders["cpuacct"].exists():
-                return folders
-    return None
-
-
-def read_group(folders: Mapping[str, Path], *, network: bool) -> Sample:
+def read_group(group: Group, *, network: bool) -> Sample:
     """The counters of a control group, of version 1 or 2, as far as they are still there.
 
     With `network`, those of the interfaces that its first process sees, too.
     """
-    cpu, memory, disk = folders["cpuacct"], folders["memory"], folders["blkio"]
-    if (cpu / "cpu.stat").exists() and not (cpu / "cpuacct.usage").exists():
-        stat = dict(line.split() for line in _text(cpu / "cpu.stat").splitlines())
-        seconds = int(stat["usage_usec"]) / 1e6 if "usage_usec" in stat else None
-        peak = _text(memory / "memory.peak") or _text(memory / "memory.current")
-        moved = _moved_v2(_text(disk / "io.stat"))
+    if group.version == 2:
+        stat = cgroups.numbers(_said(group, "cpu", "cpu.stat") or "")
+        seconds = stat["usage_usec"] / 1e6 if "usage_usec" in stat else None
+        peak = _said(group, "memory", "memory.peak") or _said(group, "memory", "memory.current")
+        disk = _said(group, "blkio", "io.stat")
+        moved = None if disk is None else cgroups.moved_v2(disk)
     else:
-        usage = _text(cpu / "cpuacct.usage")
+        usage = _said(group, "cpuacct", "cpuacct.usage")
         seconds = int(usage) / 1e9 if usage else None
-        peak = _text(memory / "memory.max_usage_in_bytes")
-        moved = _moved_v1(_text(disk / "blkio.throttle.io_service_bytes_recursive"))
-    received, sent = _traffic(_text(cpu / "cgroup.procs")) if network else (None, None)
+        peak = _said(group, "memory", "memory.max_usage_in_bytes")
+        disk = _said(group, "blkio", "blkio.throttle.io_service_bytes_recursive")
+        moved = None if disk is None else cgroups.moved_v1(disk)
+    traffic = _traffic(_said(group, "cpuacct", "cgroup.procs") or "") if network else None
     return Sample(
         cpu_seconds=seconds,
         memory_peak=int(peak) if peak else None,
-        rx_bytes=received,
-        tx_bytes=sent,
-        read_bytes=moved[0],
-        write_bytes=moved[1],
+        rx_bytes=_sum(traffic, 0),
+        tx_bytes=_sum(traffic, 4),
+        read_bytes=_sum(moved, 0),
+        write_bytes=_sum(moved, 1),
     )
 
 
-def _moved_v1(text: str) -> tuple[int | None, int | None]:
-    words = [line.split() for line in text.splitlines()]
-    sums = [
-        sum(int(each[2]) for each in words if len(each) == 3 and each[1] == verb)
-        for verb in ("Read", "Write")
-    ]
-    return (sums[0], sums[1]) if text else (None, None)
+def _sum(counts: Mapping[str, tuple[int, ...]] | None, column: int) -> int | None:
+    return None if counts is None else sum(each[column] for each in counts.values())
 
 
-def _moved_v2(text: str) -> tuple[int | None, int | None]:
-    pairs = [word.split("=") for word in text.split() if "=" in word]
-    sums = [sum(int(value) for key, value in pairs if key == verb) for verb in ("rbytes", "wbytes")]
-    return sums[0], sums[1]
+def _said(group: Group, controller: str, file: str) -> str | None:
+    with suppress(OSError):  # else it has ended
+        return group.text(controller, file)
+    return None
 
 
-def _traffic(processes: str) -> tuple[int | None, int | None]:
-    """Bytes received and sent by the network that the first of these processes is in, if that is not our own."""
+def _traffic(processes: str) -> Traffic | None:
+    """Of the network that the first of these processes is in, if that is not our own."""
     first = next(iter(processes.split()), "")
-    try:
-        # While the runtime prepares a container, what is in its control group is still on the machine's network.
+    # While the runtime prepares a container, what is in its control group is still on the machine's network.
+    with suppress(OSError):
         if (
-            not first
-            or Path(f"/proc/{first}/ns/net").readlink() == Path("/proc/self/ns/net").readlink()
+            first
+            and Path(f"/proc/{first}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
         ):
-            return None, None
-    except OSError:
-        return None, None
-    received = sent = 0
-    for line in _text(Path(f"/proc/{first}/net/dev")).splitlines()[2:]:
-        interface, _, counters = line.partition(":")
-        if interface.strip() != "lo":
-            words = counters.split()
-            received, sent = received + int(words[0]), sent + int(words[8])
-    return received, sent
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:  # it has ended
-        return ""
+            return cgroups.traffic(cgroups.text(f"/proc/{first}/net/dev"))
+    return None
 
 
 class Watch:
@@ -143,7 +112,7 @@ class Watch:
         self._container = container
         self._network = network
         self._parent = parent
-        self._folders: Mapping[str, Path] | None = None
+        self._group: Group | None = None
         self._since = time.monotonic()
         self._due = 0.0
         self.sample = Sample()
@@ -151,7 +120,7 @@ class Watch:
     @property
     def is_seen(self) -> bool:
         """Whether its control group has ever been there to look at."""
-        return self._folders is not None
+        return self._group is not None
 
     def look(self) -> None:
         """Look, if it is time to."""
@@ -161,9 +130,9 @@ class Watch:
         self._due = now + (EVERY if now - self._since < YOUNG else LATER)
         # Read while it was being made or removed, or not ours to read.
         with suppress(ValueError, KeyError, OSError):
-            self._folders = self._folders or find_group(self._container, self._parent)
-            if self._folders:
-                self.sample = self.sample.then(read_group(self._folders, network=self._network))
+            self._group = self._group or cgroups.find(self._container, self._parent)
+            if self._group:
+                self.sample = self.sample.then(read_group(self._group, network=self._network))
 
 
 class Sampler:

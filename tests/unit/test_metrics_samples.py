@@ -1,3 +1,5 @@
+"""A container's use from the Engine's answers, as Engines of both kinds give them."""
+
 from __future__ import annotations
 
 import copy
@@ -5,23 +7,16 @@ from typing import Any
 
 import pytest
 
-from dockbus.engine import Container
-from dockbus_workers.metrics.samples import TRAFFIC, Facts, Sample
+from dockbus_workers.metrics.samples import TRAFFIC, Facts, Sample, parse_stats
 
 ID = "6c67b8c7c627a0eefcf438233ca46d3d74982210a5e5bbc3f2f955a2b0dfa67d"
 ZERO_TIME = "0001-01-01T00:00:00Z"
-CONTAINER = Container(
-    id=ID,
-    name="web",
-    image="sha256:fba1281c5c93",
-    image_id="sha256:fba1281c5c93",
-    state="running",
-    labels={"com.docker.compose.project": "shop"},
-)
 INSPECTED: dict[str, Any] = {
     "Id": ID,
-    "State": {"StartedAt": "2026-11-21T22:39:42.5Z"},
-    "Config": {"Image": "shop/web:3"},
+    "Name": "/web",
+    "Created": "2026-11-21T22:39:42.25Z",
+    "State": {"Status": "running", "Pid": 4711, "StartedAt": "2026-11-21T22:39:42.5Z"},
+    "Config": {"Image": "shop/web:3", "Labels": {"com.docker.compose.project": "shop"}},
     "HostConfig": {"Memory": 67108864, "NetworkMode": "bridge"},
 }
 # As Engine 20.10 answers on cgroup v1, and 26.1 on v2, cut down to what is near to what is read.
@@ -38,12 +33,19 @@ V1: dict[str, Any] = {
         },
         "system_cpu_usage": 4165370000000,
         "online_cpus": 2,
+        "throttling_data": {"periods": 7, "throttled_periods": 3, "throttled_time": 1500000000},
     },
+    "pids_stats": {"current": 5, "limit": 1024},
     "precpu_stats": {"cpu_usage": {"total_usage": 0}},
     "memory_stats": {
         "usage": 2379776,
         "max_usage": 4075520,
+        "failcnt": 9,
         "stats": {
+            "pgfault": 1,
+            "total_pgfault": 1083,
+            "total_pgmajfault": 2,
+            "total_mapped_file": 8000,
             "cache": 4096,
             "inactive_file": 8192,
             "rss": 12288,
@@ -67,7 +69,9 @@ V1: dict[str, Any] = {
     },
 }
 V2: dict[str, Any] = V1 | {
-    "blkio_stats": {"io_service_bytes_recursive": [{"major": 8, "op": "read", "value": 4096}]},
+    "blkio_stats": {
+        "io_service_bytes_recursive": [{"major": 8, "minor": 0, "op": "read", "value": 4096}]
+    },
     "cpu_stats": {
         "cpu_usage": {
             "total_usage": 52341000,
@@ -84,18 +88,18 @@ V2: dict[str, Any] = V1 | {
 }
 
 
-def parse(
-    stats: dict[str, Any],
-    *,
-    network: str = "bridge",
-    started: str = INSPECTED["State"]["StartedAt"],
-) -> Sample:
+def facts(*, state: dict[str, Any] | None = None, **host: Any) -> Facts:
     inspected = copy.deepcopy(INSPECTED)
-    inspected["HostConfig"]["NetworkMode"] = network
-    inspected["State"]["StartedAt"] = started
-    sample = Sample.parse(CONTAINER, Facts.parse(inspected), stats)
-    assert sample is not None
-    return sample
+    inspected["State"] |= state or {}
+    inspected["HostConfig"] |= host
+    return Facts.parse(inspected)
+
+
+def parse(stats: dict[str, Any], **host: Any) -> Sample:
+    known = facts(**host)
+    use = parse_stats(stats, known.network)
+    assert use is not None
+    return Sample.of(known, f"/docker/{ID}", use)
 
 
 def test_cgroup_v1_counts_a_container_with_its_children() -> None:
@@ -119,7 +123,7 @@ def test_cgroup_v2() -> None:
 def test_a_sample_tells_which_container_it_is_of() -> None:
     sample = parse(V1)
 
-    assert (sample.id, sample.name) == (ID, "web")
+    assert (sample.id, sample.name) == (ID, "web"), "newer Engines leave both out of the answer"
     assert sample.image == "shop/web:3", "the listing's bare ID tells a reader nothing"
     assert sample.labels == {"com.docker.compose.project": "shop"}
     assert sample.started is not None
@@ -127,13 +131,7 @@ def test_a_sample_tells_which_container_it_is_of() -> None:
 
 
 def test_the_limit_is_what_was_asked_for_not_the_memory_of_the_host() -> None:
-    unlimited = copy.deepcopy(INSPECTED)
-    unlimited["HostConfig"]["Memory"] = 0
-
-    sample = Sample.parse(CONTAINER, Facts.parse(unlimited), V2)
-
-    assert sample is not None
-    assert sample.memory_limit == 0
+    assert parse(V2, Memory=0).memory_limit == 0
     assert parse(V2).memory_limit == 67108864
 
 
@@ -154,7 +152,7 @@ def test_every_count_of_an_interface_is_read_from_its_own_field() -> None:
 
 
 def test_traffic_in_another_containers_network_is_not_counted_twice() -> None:
-    assert not any(parse(V1, network=f"container:{ID}").traffic.values())
+    assert not any(parse(V1, NetworkMode=f"container:{ID}").traffic.values())
 
 
 @pytest.mark.parametrize("networks", [{}, {"networks": None}, {"networks": {}}])
@@ -163,7 +161,7 @@ def test_on_the_hosts_network_there_is_no_traffic_rather_than_none_of_it(
 ) -> None:
     stats = {key: value for key, value in V1.items() if key != "networks"} | networks
 
-    assert not any(parse(stats, network="host").traffic.values())
+    assert not any(parse(stats, NetworkMode="host").traffic.values())
 
 
 def test_the_zero_frame_of_a_stopped_container_is_no_sample() -> None:
@@ -174,7 +172,7 @@ def test_the_zero_frame_of_a_stopped_container_is_no_sample() -> None:
         "memory_stats": {},
     }
 
-    assert Sample.parse(CONTAINER, Facts.parse(INSPECTED), zero) is None
+    assert parse_stats(zero) is None
 
 
 @pytest.mark.parametrize("memory", [{}, None, {"stats": {}}])
@@ -192,4 +190,62 @@ def test_the_working_set_is_never_negative() -> None:
 
 
 def test_a_container_that_was_never_started_has_no_start() -> None:
-    assert parse(V1, started=ZERO_TIME).started is None
+    assert facts(state={"StartedAt": ZERO_TIME}).started is None
+
+
+def test_limits_are_those_that_were_asked_for() -> None:
+    limited = facts(
+        NanoCpus=1_500_000_000,
+        CpuShares=512,
+        MemorySwap=-1,
+        MemoryReservation=4096,
+        PidsLimit=None,
+    )
+    given = facts(CpuQuota=20_000, CpuPeriod=50_000, PidsLimit=-1)
+
+    assert (limited.cpu_quota, limited.cpu_period, limited.cpu_shares) == (150_000, 100_000, 512)
+    assert (limited.memory_swap_limit, limited.memory_reservation) == (0, 4096)
+    assert (given.cpu_quota, given.cpu_period, given.cpu_shares) == (20_000, 50_000, 1024)
+    assert (limited.pids_limit, given.pids_limit, facts(PidsLimit=64).pids_limit) == (0, 0, 64)
+
+
+def test_all_else_that_the_engine_tells_is_read() -> None:
+    sample = parse(V1)
+
+    assert (sample.cpu_periods, sample.cpu_throttled_periods, sample.cpu_throttled) == (7, 3, 1.5)
+    assert (sample.memory_peak, sample.memory_failures, sample.memory_mapped) == (4075520, 9, 8000)
+    assert (sample.page_faults, sample.major_page_faults, sample.pids) == (1083, 2, 5)
+    assert sample.memory_swap is None, "the Engine does not say"
+
+
+@pytest.mark.parametrize("entries", [None, []])
+def test_a_kernel_that_counts_no_block_io_gives_no_zeros(entries: list[Any] | None) -> None:
+    for blkio in ({}, {"io_service_bytes_recursive": entries}, None):
+        assert parse(V1 | {"blkio_stats": blkio}).moved == {}
+
+
+def test_block_io_is_counted_once_for_each_device() -> None:
+    def entry(minor: int, op: str, value: int) -> dict[str, Any]:
+        return {"major": 8, "minor": minor, "op": op, "value": value}
+
+    v1 = [entry(0, "Read", 10), entry(0, "Write", 4), entry(0, "Sync", 14), entry(0, "Total", 14)]
+    v2 = [entry(0, "read", 10), entry(0, "write", 4), entry(16, "read", 1), entry(16, "write", 0)]
+
+    assert parse(V1 | {"blkio_stats": {"io_service_bytes_recursive": v1}}).moved == {"8:0": (10, 4)}
+    assert parse(V2 | {"blkio_stats": {"io_service_bytes_recursive": v2}}).moved == {
+        "8:0": (10, 4),
+        "8:16": (1, 0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "runs"),
+    [("running", True), ("paused", True), ("exited", False), ("restarting", False)],
+)
+def test_only_what_has_processes_is_measured(state: str, runs: bool) -> None:
+    assert facts(state={"Status": state}).runs is runs
+
+
+def test_a_container_without_a_healthcheck_has_no_health() -> None:
+    assert facts().health == facts(state={"Health": {"Status": "none"}}).health == ""
+    assert facts(state={"Health": {"Status": "unhealthy"}}).health == "unhealthy"

@@ -1,0 +1,1 @@
+"""What the benchmark of metrics stands on: two Engines, and a page of simulated containers."""
