@@ -35,6 +35,17 @@ class Prometheus:
         found: list[dict[str, Any]] = answer["result"]
         return found
 
+    def range(self, expression: str, begin: float, end: float, step: float) -> list[dict[str, Any]]:
+        """The series that an expression gives from one time to another (seconds since the epoch), each `step` seconds.
+
+        Raises:
+            AssertionError: it is no valid expression.
+        """
+        span = {"start": str(begin), "end": str(end), "step": str(step)}
+        answer = self._get("/api/v1/query_range", query=expression, **span)
+        found: list[dict[str, Any]] = answer["result"]
+        return found
+
     def value(self, expression: str) -> float | None:
         """The number that an expression gives now, if it gives exactly one."""
         found = self.query(expression)
