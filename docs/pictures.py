@@ -186,22 +186,7 @@ def services(engine: Engine, bus: Bus, image: str) -> Generator[None]:
     """The shop, on a network of its own."""
     network: str = engine.api.create_network(PROJECT)["Id"]
     try:
-        jobs = [
-            bus.enqueue(
-                Run(
-                    mode="service",
-                    name=f"{PROJECT}-{name}",
-                    image=image,
-                    networks=PROJECT,
-                    labels={
-                        "com.docker.compose.project": PROJECT,
-                        "com.docker.compose.service": name,
-                    },
-                    **facts | {"command": ["sh", "-c", facts["command"]]},
-                )
-            )
-            for name, facts in SERVICES.items()
-        ]
+        jobs = [bus.enqueue(service(name, image)) for name in SERVICES]
         for job in jobs:
             job.wait(timeout=60)
         yield
@@ -209,6 +194,23 @@ def services(engine: Engine, bus: Bus, image: str) -> Generator[None]:
         for one in engine.containers.all(labels={"com.docker.compose.project": PROJECT}):
             engine.containers.remove(one.id, force=True)
         engine.api.remove_network(network)
+
+
+def service(name: str, image: str) -> Run:
+    """One of `SERVICES`, labelled as compose does it."""
+    facts = SERVICES[name]
+    labels = {"com.docker.compose.project": PROJECT, "com.docker.compose.service": name}
+    return Run.model_validate(
+        {
+            **facts,
+            "mode": "service",
+            "name": f"{PROJECT}-{name}",
+            "image": image,
+            "command": ["sh", "-c", facts["command"]],
+            "networks": PROJECT,
+            "labels": labels,
+        }
+    )
 
 
 def work(stand: Stand, chance: random.Random, phase: Phase) -> None:
@@ -225,7 +227,8 @@ def order(stand: Stand, chance: random.Random, *, fails: bool) -> None:
     if kind == "run":
         seconds = min(chance.lognormvariate(0.3, 0.8), 8.0)
         command = ["no-such-program"] if fails else ["usleep", str(int(seconds * 1e6))]
-        stand.bus.enqueue(Run(image=stand.image, command=command, memory="32m", networks="none"))
+        facts = {"image": stand.image, "memory": "32m", "networks": "none"}
+        stand.bus.enqueue(Run.model_validate({**facts, "command": command}))
     elif kind == "build":
         tag, code = f"{PROJECT}/built:1", {"CODE": str(int(fails))}
         stand.bus.enqueue(Build(context="context", tags=[tag], args=code, no_cache=True))
@@ -293,9 +296,9 @@ def _named(legend: str, labels: Mapping[str, str]) -> str:
 
 def draw(file: Path, panels: Sequence[Panel], lines: Sequence[Sequence[Line]]) -> None:
     """Write a picture with a graph for each panel, two in a row; its ground is white wherever it is shown."""
-    figure: Any = importlib.import_module("matplotlib.figure").Figure(
-        figsize=(11, 8.5), layout="constrained"
-    )
+    importlib.import_module("matplotlib").rcParams["svg.fonttype"] = "none"  # letters, not curves
+    make: Any = importlib.import_module("matplotlib.figure").Figure
+    figure: Any = make(figsize=(11, 8.5), layout="constrained")
     all_times = sorted({when for each in lines for line in each for when in line.values})
     for axes, panel, found in zip(figure.subplots(3, 2).flat, panels, lines, strict=True):
         scale, unit = UNITS[panel.unit]
