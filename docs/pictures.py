@@ -3,7 +3,7 @@
 `python docs/pictures.py FOLDER` starts an Engine, a Redis, dockbus' programs and a Prometheus, has some containers and
 jobs keep them busy for five minutes, and writes the pictures, and what `dockbus top` said meanwhile, into the folder.
 They are plots, not screenshots: no Grafana is needed, and none of its looks is shown. Panels are found by their titles, so a
-picture follows its dashboard.
+picture follows its dashboard. An Engine that answers already is used as it is, and keeps the images.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pydantic import SecretStr
 
 from dockbus import Build, Bus, Pull, Run, Settings, local
 from dockbus.engine import Engine
+from dockbus.jobs import LABEL_JOB
 from dockbus.settings import (
     BuildSettings,
     BusSettings,
@@ -54,11 +55,11 @@ class Phase:
     """Share of those that cannot be carried out."""
 
 
-PHASES = (Phase(120), Phase(40, failing=0.5), Phase(40), Phase(15, rate=4.0), Phase(85))
+PHASES = (Phase(120), Phase(40, failing=0.35), Phase(40), Phase(15, rate=4.0), Phase(85))
 """All is well; something is broken; more comes than there are slots for, which takes a while to be done."""
 LEAD = 25.0
 """Seconds of that before what is drawn: rates have to have something to look back on."""
-STEP = 2.0
+STEP = 3.0
 RATE_INTERVAL = "20s"
 """What Grafana would choose by itself is four scrapes; here is one each second."""
 PICTURES: Mapping[str, tuple[str, ...]] = {
@@ -80,6 +81,7 @@ UNITS: Mapping[str, tuple[float, str]] = {
 }
 """Of panels: what one on the axis stands for, and what the axis is called."""
 
+PROGRAMS = (("metrics",), ("watch",), ("worker", "run"), ("worker", "build"), ("worker", "pull"))
 PROJECT = "shop"
 """The compose project that is chosen above the dashboard, so that containers of jobs are left out."""
 SERVICES: Mapping[str, dict[str, Any]] = {
@@ -88,6 +90,7 @@ SERVICES: Mapping[str, dict[str, Any]] = {
         "memory": "24m",
         "command": "mkdir /tmp/www; head -c 200000 /dev/zero > /tmp/www/page; "
         "exec httpd -f -p 8080 -h /tmp/www",
+        "healthcheck": {"test": "wget -q -O /dev/null http://127.0.0.1:8080/page", "interval": 5},
     },
     "client": {
         "memory": "16m",
@@ -99,7 +102,7 @@ SERVICES: Mapping[str, dict[str, Any]] = {
     "sums": {
         "memory": "16m",
         "cpus": 0.3,
-        "command": "while true; do for work in 2 10 20 40 80 40 20 10; do for n in $(seq 50); do "
+        "command": "while true; do for work in 2 10 20 40 80 40 20 10; do for n in $(seq 30); do "
         "i=0; while [ $i -lt ${work}000 ]; do i=$((i + 1)); done; usleep 100000; done; done; done",
     },
     # Fills until it is emptied. What lies in /dev/shm is its memory.
@@ -108,11 +111,12 @@ SERVICES: Mapping[str, dict[str, Any]] = {
         "command": "while true; do for n in $(seq 18); do "
         "head -c 3000000 /dev/zero >> /dev/shm/all; sleep 3; done; rm /dev/shm/all; done",
     },
+    # Keeps a table, and a journal that is emptied more often.
     "database": {
         "memory": "48m",
-        "cpus": 0.2,
-        "command": "while true; do for size in 20 20 20 24; do "
-        "head -c ${size}000000 /dev/zero > /dev/shm/table; sleep 8; done; done",
+        "command": "head -c 20000000 /dev/zero > /dev/shm/table; "
+        "while true; do for n in $(seq 7); do "
+        "head -c 1500000 /dev/zero >> /dev/shm/journal; sleep 4; done; rm /dev/shm/journal; done",
     },
 }
 """What is there all the time, by the name of the compose service."""
@@ -172,8 +176,8 @@ def bench(scratch: Path) -> Generator[Stand]:
             "dockbus-process": [],
         }
         server = held.enter_context(prometheus(scratch, scraped, scratch, note))
-        for words in ("metrics", "watch", "worker run", "worker build", "worker pull"):
-            program = Program(words.split(), settings, scratch / f"{words}.log")
+        for words in PROGRAMS:
+            program = Program([*words], settings, scratch / f"{words[-1]}.log")
             held.callback(program.stop)
         bus = held.enter_context(Bus(settings))
         held.enter_context(services(engine, bus, image))
@@ -185,14 +189,15 @@ def bench(scratch: Path) -> Generator[Stand]:
 def services(engine: Engine, bus: Bus, image: str) -> Generator[None]:
     """The shop, on a network of its own."""
     network: str = engine.api.create_network(PROJECT)["Id"]
+    jobs = [bus.enqueue(service(name, image)) for name in SERVICES]
     try:
-        jobs = [bus.enqueue(service(name, image)) for name in SERVICES]
         for job in jobs:
             job.wait(timeout=60)
         yield
     finally:
-        for one in engine.containers.all(labels={"com.docker.compose.project": PROJECT}):
-            engine.containers.remove(one.id, force=True)
+        for job in jobs:
+            for one in engine.containers.all(labels={LABEL_JOB: job.id}):
+                engine.containers.remove(one.id, force=True)
         engine.api.remove_network(network)
 
 
@@ -223,7 +228,7 @@ def work(stand: Stand, chance: random.Random, phase: Phase) -> None:
 
 def order(stand: Stand, chance: random.Random, *, fails: bool) -> None:
     """One job of some kind."""
-    kind = chance.choices(("run", "build", "pull"), (6, 2, 2))[0]
+    kind = chance.choices(("run", "build", "pull"), (7, 1, 2))[0]
     if kind == "run":
         seconds = min(chance.lognormvariate(0.3, 0.8), 8.0)
         command = ["no-such-program"] if fails else ["usleep", str(int(seconds * 1e6))]
@@ -296,7 +301,10 @@ def _named(legend: str, labels: Mapping[str, str]) -> str:
 
 def draw(file: Path, panels: Sequence[Panel], lines: Sequence[Sequence[Line]]) -> None:
     """Write a picture with a graph for each panel, two in a row; its ground is white wherever it is shown."""
-    importlib.import_module("matplotlib").rcParams["svg.fonttype"] = "none"  # letters, not curves
+    # Letters rather than curves: half the size, in whatever font there is.
+    importlib.import_module("matplotlib").rcParams.update(
+        {"svg.fonttype": "none", "font.sans-serif": ["DejaVu Sans"]}
+    )
     make: Any = importlib.import_module("matplotlib.figure").Figure
     figure: Any = make(figsize=(11, 8.5), layout="constrained")
     all_times = sorted({when for each in lines for line in each for when in line.values})
@@ -315,7 +323,7 @@ def draw(file: Path, panels: Sequence[Panel], lines: Sequence[Sequence[Line]]) -
         axes.grid(alpha=0.3)
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=8, ncols=4, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2))
+        axes.legend(fontsize=8, ncols=3, frameon=False, loc="upper left", bbox_to_anchor=(0, -0.2))
     figure.savefig(file, metadata={"Date": None})
     note(f"{file}: {file.stat().st_size // 1000} kB")
 

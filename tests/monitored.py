@@ -84,6 +84,12 @@ class World:
     image: str
     registry: str
     metrics_port: int
+    begun: float
+    """Seconds since 1970."""
+
+    def has_shown(self, query: str) -> bool:
+        """Whether it has had a result at any time until now: what is rare is out of sight again after a minute."""
+        return bool(self.prometheus.range(query, self.begun, time.time(), 1.0))
 
 
 def await_all(server: Prometheus, programs: list[Program]) -> None:

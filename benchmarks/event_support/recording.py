@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from dockbus.engine import Container, ContainerNotFound, EngineEvent, Image
+from dockbus.engine import Container, ContainerNotFound, Image
 from dockbus_producer.docker_events import DockerEvents
 
 ENGINE_ID = "5a5a5a5a-0000-4000-8000-000000000000"
@@ -78,21 +78,25 @@ class Recording:
         return SimpleNamespace(id=ENGINE_ID)
 
     def events(self, *, since: str = "", until: str = "", idle: float = 0.0) -> _Playback:  # noqa: ARG002
-        """The stream; of the past nothing is remembered."""
-        return _Playback(self, iter(() if until else self._play()))
+        """Of the past nothing is remembered."""
+        return _Playback(self, iter(()))
 
-    def _play(self) -> Iterator[EngineEvent]:
+    def arrivals(self, *, since: str, idle: float) -> _Playback:  # noqa: ARG002
+        """The stream."""
+        return _Playback(self, self._play())
+
+    def _play(self) -> Iterator[bytes]:
         self.begin.wait()
         for number, entry in enumerate(self._entries):
             if number % 100 == 0:
                 self._wait()
             if entry.container:
                 self._looks[entry.container] = entry.look
-            yield EngineEvent.parse(json.loads(entry.event))
+            yield entry.event.encode() + b"\n"
         self.closed.wait()
 
     def _wait(self) -> None:
-        while self.watch and self.watch.reader and len(self.watch.reader.backlog) > AHEAD:
+        while self.watch and self.watch.reader and self.watch.reader.waiting > AHEAD:
             time.sleep(0.001)
 
     def _all(self) -> list[Container]:
@@ -107,11 +111,13 @@ class Recording:
 class _Playback:
     """A stream, as far as a reader knows one."""
 
-    def __init__(self, recording: Recording, events: Iterator[EngineEvent]) -> None:
+    chunked = False
+
+    def __init__(self, recording: Recording, events: Iterator[bytes]) -> None:
         self._recording = recording
         self._events = events
 
-    def __iter__(self) -> Iterator[EngineEvent]:
+    def __iter__(self) -> Iterator[bytes]:
         return self._events
 
     def close(self) -> None:

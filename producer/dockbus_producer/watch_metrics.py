@@ -49,7 +49,7 @@ class WatchMetrics(Collector):
         reader = self._events.reader
         for family, value in (
             (LEADS, self._events.leads),
-            (BACKLOG, len(reader.backlog) if reader else 0),
+            (BACKLOG, reader.waiting if reader else 0),
             (DROPPED, reader.dropped if reader else 0),
             (OPENED, reader.opened if reader else 0),
         ):

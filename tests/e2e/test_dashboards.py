@@ -138,6 +138,7 @@ def world(
             base_image,
             registry,
             ports["metrics"],
+            time.time(),
         )
         wait_for(lambda: server.query("dockbus_redis_up == 1"), 30, "the bus to be scraped")
         wait_for(lambda: any(one.resynced for one in bus.snapshot.engines()), 60, "the first look")
@@ -154,11 +155,11 @@ def world(
 
 
 def unanswered(world: World, asked: list[tuple[str, str]], seconds: float = 60.0) -> list[str]:
-    """Which of these (what it is, query) give nothing, however often they are asked in that time."""
+    """Which of these (what it is, query) have given nothing at any time, and do not in that many seconds."""
     left = asked
     deadline = time.monotonic() + seconds
     while left and time.monotonic() < deadline:
-        left = [(what, query) for what, query in left if not world.prometheus.query(query)]
+        left = [(what, query) for what, query in left if not world.has_shown(query)]
         time.sleep(1.0 if left else 0.0)
     return [f"{what}: {query}" for what, query in left]
 

@@ -16,6 +16,7 @@ from dockbus.local.image import BASE_IMAGE
 from dockbus.settings import BuildSettings, EngineSettings
 from e2e.chaos.services import engine_server
 from processes import Program
+from waiting import wait_for
 
 SIZE = 96  # MB; the Engine keeps about a fifth of it for itself and the base image
 
@@ -55,6 +56,20 @@ def workers(settings: Settings, engine: Engine, start: Callable[..., Program]) -
     )
     for kind in ("run", "build"):
         start("worker", kind, settings=own).wait_until_said("taking jobs")
+
+
+def has_room(disk: Path) -> bool:
+    """Whether as much as a container needs can be written; a file system gives room back only when it has noted that."""
+    probe = disk / "probe"
+    os.sync()
+    try:
+        probe.write_bytes(os.urandom(4 * 1024**2))
+    except OSError:
+        return False
+    finally:
+        probe.unlink(missing_ok=True)
+    os.sync()
+    return True
 
 
 def test_a_full_disk_is_named_and_passes(
@@ -100,6 +115,6 @@ def test_a_full_disk_is_named_and_passes(
         assert error(Run(image=BASE_IMAGE, command=["true"])) == "engine-disk-full"
     finally:
         filler.unlink()
-        os.sync()  # a file system may give the room back only when it has noted that
+        wait_for(lambda: has_room(disk), 60, "the room to be given back")
     assert code("true") == (0, [])
     assert engine.containers.all() == []

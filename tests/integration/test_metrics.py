@@ -38,6 +38,11 @@ def scrape(url: str, **headers: str) -> Scrape:
     return Scrape(s for family in parse_text(answer.text) for s in family.samples)
 
 
+def seen(url: str, container: str) -> Scrape:
+    """The first scrape with that container: the worker hears of it from the Engine, a moment after its start."""
+    return awaited(lambda: scrape(url), lambda page: page.of(container), "its series")
+
+
 @contextlib.contextmanager
 def served(settings: Settings) -> Generator[str]:
     loopback = settings.model_copy(update={"metrics": MetricsSettings(port=0)})
@@ -95,7 +100,7 @@ def test_a_busy_container_as_the_engine_sees_it(url: str, start: Start, engine: 
     before = time.time()
     busy = start("while :; do :; done", **{"com.docker.compose.project": "shop"})
 
-    first = scrape(url)
+    first = seen(url, busy)
 
     def later() -> float:
         return scrape(url).of(busy)["container_cpu_usage_seconds_total"]
@@ -133,7 +138,7 @@ def test_working_set_is_usage_without_idle_file_cache(
 
     memory = wait_for(settled, what="the file to be in the cache")
     assert memory
-    values = scrape(url).of(writer)
+    values = seen(url, writer).of(writer)
 
     inactive = memory["stats"].get("total_inactive_file", memory["stats"].get("inactive_file"))
     if not inactive:
@@ -149,7 +154,7 @@ def test_working_set_is_usage_without_idle_file_cache(
 
 def test_the_worker_tells_what_it_costs(url: str, start: Start) -> None:
     name = start("sleep 1000")
-    found = awaited(lambda: scrape(url), lambda page: page.of(name), "its series")
+    found = seen(url, name)
 
     names = {sample.name for sample in found}
     assert {family.name for family in OWN} <= names
@@ -165,7 +170,7 @@ def test_the_worker_tells_what_it_costs(url: str, start: Start) -> None:
 
 def test_a_removed_container_has_no_series(url: str, start: Start, engine: Engine) -> None:
     doomed = start("sleep 1000")
-    assert scrape(url).of(doomed)
+    seen(url, doomed)
 
     engine.containers.remove(doomed, force=True)
 
@@ -174,7 +179,7 @@ def test_a_removed_container_has_no_series(url: str, start: Start, engine: Engin
 
 def test_a_restart_is_seen(url: str, start: Start, engine: Engine) -> None:
     name = start("sleep 1000")
-    started = scrape(url).of(name)["container_start_time_seconds"]
+    started = seen(url, name).of(name)["container_start_time_seconds"]
 
     engine.api.restart(name, timeout=0)
 
@@ -213,6 +218,7 @@ def test_an_engine_that_dies_leaves_no_series_and_may_come_back(
 
 def test_openmetrics_is_spoken_to_who_asks_for_it(url: str, start: Start) -> None:
     name = start("sleep 1000")
+    seen(url, name)
 
     answer = httpx.get(
         f"{url}/metrics",

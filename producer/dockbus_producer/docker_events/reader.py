@@ -41,6 +41,11 @@ IDLE = 60.0
 """Seconds of silence after which a connection is opened anew: a dead one is silent, too."""
 MOST = 1024**2
 """Bytes that may have arrived and not been taken in."""
+ABSENT = 0.25
+"""Seconds after which what has arrived and was not taken in shows that nobody can: there is no hurry then."""
+PAUSE = 0.05
+"""Seconds between two looks at the wire while there is none: to be woken for each event would slow the Engine's machine. What
+comes meanwhile is well below what the wire holds."""
 _KNOWN = 5_000
 """Fingerprints that a reader remembers."""
 
@@ -120,6 +125,11 @@ class Reader:
         """Let go of the stream; unless it is to stop, the reader opens it anew where it was."""
         if stream := self._stream:
             stream.close()
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be told, at least."""
+        return len(self.backlog) + len(self._arrived)
 
     def take_in(self) -> None:
         """Make events of what has arrived until now."""
@@ -203,10 +213,14 @@ class Reader:
             raise EngineUnavailable("it ended its event stream")
 
     def _collect(self, stream: Stream[bytes]) -> None:
-        size = 0
+        size, since = 0, 0.0
         for data in stream:
+            now = time.monotonic()
+            since = since if self._arrived else now
             self._arrived.append(data)
             self._wake.set()
+            if now - since > ABSENT:
+                self._stopping.wait(PAUSE)
             size += len(data)
             if size > MOST:
                 self.take_in()
