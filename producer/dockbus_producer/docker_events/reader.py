@@ -41,7 +41,7 @@ IDLE = 60.0
 """Seconds of silence after which a connection is opened anew: a dead one is silent, too."""
 MOST = 1024**2
 """Bytes that may have arrived and not been taken in."""
-ABSENT = 0.25
+ABSENT = 0.05
 """Seconds after which what has arrived and was not taken in shows that nobody can: there is no hurry then."""
 PAUSE = 0.05
 """Seconds between two looks at the wire while there is none: to be woken for each event would slow the Engine's machine. What

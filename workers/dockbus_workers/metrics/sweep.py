@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -99,12 +99,14 @@ class Sweeper:
         return Sweep(up=up, duration=time.monotonic() - began)
 
     def _is_up(self, deadline: float) -> bool:
-        with _pool(1) as pool:  # a call waits as long as it likes, a scrape does not
-            answer = pool.submit(self.calls.make, self._ping)
-            wait([answer], timeout=_left(deadline))
-        if not answer.done() or answer.exception():
-            return False
-        return self.inventory.wait(_left(deadline))
+        with self._pinging() as answer:
+            return _came(answer, deadline) and self.inventory.wait(_left(deadline))
+
+    @contextmanager
+    def _pinging(self) -> Generator[Future[None]]:
+        """The Engine's answer, while something else is done: a call waits as long as it likes, a scrape does not."""
+        with _pool(1) as pool:
+            yield pool.submit(self.calls.make, self._ping)
 
     def _ping(self) -> None:
         if not self._engine.ping():
@@ -112,17 +114,19 @@ class Sweeper:
 
     def _look(self, deadline: float) -> Sweep:
         began = time.monotonic()
-        if not self._is_up(deadline):
-            return Sweep(up=False, duration=time.monotonic() - began)
-        running = self.inventory.running
-        self._watch(running)
-        seen = [one for one in running if one.id in self._watched]
-        others = [one for one in running if one.id not in self._watched]
+        with self._pinging() as answer:
+            known = self.inventory.wait(0.0) or (
+                _came(answer, deadline) and self.inventory.wait(_left(deadline))
+            )
+            running = self.inventory.running
+            self._watch(running)
+            seen = [one for one in running if one.id in self._watched]
+            others = [one for one in running if one.id not in self._watched]
+            answers = [_attempt(partial(_read, one, self._watched[one.id])) for one in seen]
+            if not known or not _came(answer, deadline):
+                return Sweep(up=False, duration=time.monotonic() - began)
         width = self._width()
-        answers = [
-            *(_attempt(partial(_read, one, self._watched[one.id])) for one in seen),
-            *self._ask(others, width, deadline),
-        ]
+        answers += self._ask(others, width, deadline)
         asked = "one-shot" if width == WIDTH else "wide-one-shot"
         return Sweep(
             up=True,
@@ -171,6 +175,12 @@ class Sweeper:
         info = self.inventory.info
         group = path_of(facts, info.cgroup_driver if info else "")
         return Sample.of(facts, group, use) if use else None
+
+
+def _came(answer: Future[None], deadline: float) -> bool:
+    """Whether there was an answer in time, and no error."""
+    wait([answer], timeout=_left(deadline))
+    return answer.done() and answer.exception() is None
 
 
 def _read(facts: Facts, watched: Watched) -> Sample | None:
