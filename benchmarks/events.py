@@ -33,7 +33,7 @@ from dockbus_producer.docker_events import DockerEvents
 from dockbus_producer.docker_events.audit import Audit
 from dockbus_producer.docker_events.world import World
 
-ROUNDS = 9
+ROUNDS = 21
 MADE = 500
 """Volumes that each side makes in a round."""
 WARM_UP = 20

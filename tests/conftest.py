@@ -11,6 +11,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
@@ -51,6 +52,8 @@ T = TypeVar("T")
 
 def pytest_configure(config: pytest.Config) -> None:
     """In a parallel run, start the Engine before the processes that share it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so it is in what a shell runs beside it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
         return
     stack = contextlib.ExitStack()

@@ -175,7 +175,7 @@ class DockerEvents:
 
     def _put_back(self, reader: Reader) -> None:
         """Take back what is not known to be written: it is worked out anew."""
-        reader.backlog.extendleft(reversed(self._taken))
+        reader.put_back(self._taken)
         self._taken = []
 
     def _forget_told(self, reader: Reader) -> None:

@@ -15,7 +15,7 @@ import random
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dockbus.engine import (
@@ -153,6 +153,14 @@ class Reader:
         mark = fingerprint(self._engine_id, event)
         self._take(self._engine_id, event, mark)
         self.read_to = Cursor(self._engine_id, event.time_nano, mark)
+
+    def put_back(self, taken: Sequence[Heard]) -> None:
+        """Have events that were taken out of the backlog in front of it again, the newest of them where there is no room for all."""
+        with self._lock:
+            room = BACKLOG - len(self.backlog)
+            lost = max(0, len(taken) - room)
+            self.dropped += lost
+            self.backlog.extendleft(reversed(taken[lost:]))
 
     def missed(self, events: Iterable[EngineEvent], engine_id: str) -> int:
         """Take in what was asked for beside the stream; how many of these had not been heard."""
