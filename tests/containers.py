@@ -5,11 +5,29 @@ from __future__ import annotations
 import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
-from dockbus.engine import ContainerSpec, Engine
+from dockbus.engine import ContainerSpec, Engine, EngineError
+from dockbus.engine.errors import translated
 from dockbus.jobs.running import Network
+from waiting import wait_for
 
 LABELS = {"dockbus.test": "1"}
+
+
+def new_network(engine: Engine, name: str) -> Any:
+    """A network. Another Engine that starts beside this one takes the firewall's chains away for a moment."""
+
+    def made() -> Any:
+        try:
+            with translated():
+                return engine.api.create_network(name, labels=LABELS)
+        except EngineError as error:
+            if "iptables" not in str(error):
+                raise
+            return None
+
+    return wait_for(made, 30, f"network {name}")
 
 
 @contextmanager

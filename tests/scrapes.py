@@ -6,9 +6,11 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.samples import Sample
 
+from dockbus.engine import Engine, Raw
 from dockbus.exposition import encode
 from dockbus.settings import MetricsSettings, Settings
 from dockbus_workers.metrics.collector import ContainerCollector
@@ -54,6 +56,19 @@ def awaited(
         return page if is_so(page) else None
 
     return wait_for(take_one, what=what)
+
+
+def inspected(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The containers that are inspected from now on; others on the same Engine have theirs, too."""
+    asked: list[str] = []
+    inspect = engine.containers.inspect
+
+    def noted(container: str) -> Raw:
+        asked.append(container)
+        return inspect(container)
+
+    monkeypatch.setattr(engine.containers, "inspect", noted)
+    return asked
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.samples import Sample
 
+from containers import new_network
 from dockbus.engine import ContainerSpec, Engine
 from dockbus.errors import SettingsError
 from dockbus.jobs.running import Network
@@ -91,7 +92,7 @@ def start(engine: Engine, base_image: str) -> Generator[Start]:
 def network(engine: Engine) -> Generator[tuple[str, str]]:
     """A network of the test's own: its name and its gateway's address. Ask for it before `start`, to outlive its containers."""
     name = f"dockbus-test-{uuid4().hex[:12]}"
-    engine.api.create_network(name, labels={"dockbus.test": "1"})
+    new_network(engine, name)
     yield name, engine.api.inspect_network(name)["IPAM"]["Config"][0]["Gateway"]
     engine.api.remove_network(name)
 

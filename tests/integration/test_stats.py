@@ -13,6 +13,7 @@ import pytest
 
 from actions import Launch, target
 from commandline import PROGRAM, CommandLine
+from containers import new_network
 from dockbus import Bus, Settings
 from dockbus.engine import Engine
 from dockbus.jobs.running import Healthcheck
@@ -83,9 +84,7 @@ def test_a_container_uses_what_the_docker_command_says(bus: Bus, engine: Engine)
 
 @pytest.mark.usefixtures("sweeper")
 def test_traffic_of_all_interfaces_is_summed(bus: Bus, engine: Engine) -> None:
-    networks = [
-        engine.api.create_network(f"stats-sum-{n}", labels={"dockbus.test": "1"}) for n in "ab"
-    ]
+    networks = [new_network(engine, f"stats-sum-{n}") for n in "ab"]
     try:
         with target(engine, "sleep 1000", networks="stats-sum-a") as talking:
             engine.api.connect_container_to_network(talking.id, "stats-sum-b")
