@@ -47,7 +47,7 @@ bench-queue: .venv ## Run the benchmark of the queue beside stock RQ (two minute
 bench-jobs: .venv ## Run the benchmark of run, pull and build jobs beside the docker command (a few minutes)
 	@python benchmarks/jobs.py
 
-bench-events: .venv ## Run the benchmark of the watch over an Engine (three minutes on a machine that is otherwise idle)
+bench-events: .venv ## Run the benchmark of the watch over an Engine (five minutes on a machine that is otherwise idle)
 	@python benchmarks/events.py
 
 bench-metrics: .venv ## Run the benchmark of the metrics worker on both kinds of Engine, beside the docker SDK (ten minutes, as root)
