@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos chaos-events check bench bench-queue bench-jobs bench-events bench-metrics up lock clean .venv
+.PHONY: help demo test chaos chaos-events check bench bench-queue bench-jobs bench-events bench-metrics bench-scale up lock clean .venv
 
 PYTHON ?= python3
 # Looked up before .venv goes in front of PATH, so that .venv is never made from itself.
@@ -52,6 +52,9 @@ bench-events: .venv ## Run the benchmark of the watch over an Engine (five minut
 
 bench-metrics: .venv ## Run the benchmark of the metrics worker on both kinds of Engine, beside the docker SDK (ten minutes, as root)
 	@python benchmarks/metrics.py
+
+bench-scale: .venv ## Run the benchmark of more workers and more Engines (five minutes, as root)
+	@python benchmarks/scale.py
 
 up: .venv ## Run the whole bus here until Ctrl-C
 	@dockbus up

@@ -17,16 +17,17 @@ from dockbus import local
 from dockbus.engine import Engine
 from dockbus.local.engine import why_not_private
 from dockbus.settings import EngineSettings
+from e2e.chaos.services import engine_server
 
 
 @pytest.fixture(scope="session")
-def engine_host(engine_host: str, scratch: Path, say: Callable[[str], None]) -> Generator[str]:
+def engine_host(engine_host: str, scratch: Path) -> Generator[str]:
     installed = shutil.which("dockerd") is not None
     if why_not_private(root=os.geteuid() == 0, installed=installed, apt=False):
         yield engine_host
         return
-    with local.private_engine(scratch / "quiet-engine", say) as address:
-        yield address
+    with engine_server(scratch / "quiet-engine") as server:
+        yield server.host
 
 
 @pytest.fixture(scope="session")
