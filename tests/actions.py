@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
-import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +10,15 @@ from typing import Any
 
 import pytest
 
+import prepared
 from dockbus import Bus, Exec, JobFailed, JobHandle, Settings
 from dockbus.engine import Container, ContainerSpec, Engine
 from dockbus.jobs import ActionResult, ExecResult, Spec
+from e2e.chaos.keeper import WORKER
 from processes import Program, environment
 from waiting import wait_for
 
 Launch = Callable[..., Program]
-CHAOS = Path(__file__).parent / "e2e" / "chaos" / "worker.py"
 STAY = 'trap "exit 7" TERM INT; echo life; sleep 600 & wait'
 """A program that tells each of its lives and goes when it is asked to."""
 SLOW = 'trap "sleep 3; exit 7" TERM; echo life; sleep 600 & wait'
@@ -57,6 +56,12 @@ def lives(engine: Engine, container: str) -> int:
     return sum(line.text == "life" for line in engine.containers.logs(container, tail=100))
 
 
+def has_lives(engine: Engine, container: str, number: int) -> bool:
+    """Whether its program has begun so often, once it has told of the last of them: the Engine says sooner that it runs."""
+    wait_for(lambda: lives(engine, container) >= number, what=f"life {number}")
+    return lives(engine, container) == number
+
+
 def done(bus: Bus, spec: Spec, **terms: Any) -> ActionResult:
     result = bus.enqueue(spec, **terms).wait(timeout=60)
     assert isinstance(result, ActionResult)
@@ -87,7 +92,7 @@ def run_command(
 
 
 @contextmanager
-def doomed(settings: Settings, folder: Path, die: str) -> Generator[subprocess.Popen[bytes]]:
+def doomed(settings: Settings, folder: Path, die: str) -> Generator[prepared.Process]:
     """A worker that kills itself at that point of a job's life."""
     env = environment(settings) | {
         "CHAOS_DIE": die,
@@ -95,9 +100,7 @@ def doomed(settings: Settings, folder: Path, die: str) -> Generator[subprocess.P
         "CHAOS_CALM": str(folder / "calm"),
     }
     with (folder / "doomed.log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, str(CHAOS), "container"], env=env, stdout=log, stderr=log
-        )
+        process = prepared.Process(["container"], env, log.fileno(), WORKER)
     try:
         yield process
     finally:

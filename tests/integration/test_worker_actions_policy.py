@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actions import STAY, Launch, done, failure, lives, run_command, target
+from actions import STAY, Launch, done, failure, has_lives, run_command, target
 from dockbus import (
     Bus,
     Exec,
@@ -103,7 +103,7 @@ def test_a_container_that_is_to_be_kept_is_not_removed_but_may_be_restarted(
 
         assert "rule kept-container" in error
         assert done(bus, Restart(container=made.name)).done
-        assert lives(engine, made.id) == 2
+        assert has_lives(engine, made.id, 2)
 
 
 @pytest.mark.usefixtures("base_image")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -16,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import prepared
 from dockbus.settings import Settings
 from processes import environment
 
-WORKER = Path(__file__).parent / "worker.py"
+WORKER = "e2e.chaos.worker"
 POINTS = ("take", "handle", "claim", "create", "start", "log", "conclude", "remove", "settle")
 DEATHS = [f"{point}:{side}" for point in POINTS for side in ("before", "after")] + ["exited:after"]
 """Everywhere that a worker can be made to die."""
@@ -30,7 +29,7 @@ ELSEWHERE = [at for at in DEATHS if at.split(":")[0] in ("take", "handle", "log"
 @dataclass
 class _Seat:
     kind: str
-    process: subprocess.Popen[bytes]
+    process: prepared.Process
     log: Path
     die: str
     """Where it is to die."""
@@ -171,14 +170,8 @@ class Keeper:
         die = self._next_death(kind) if self._dying else ""
         self.started += 1
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-P", str(WORKER), kind],
-                env=self._env | {"CHAOS_DIE": die},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=os.fspath(self._folder),
-            )
+            env = self._env | {"CHAOS_DIE": die}
+            process = prepared.Process([kind], env, output.fileno(), WORKER)
         return _Seat(kind, process, log, die)
 
     def _next_death(self, kind: str) -> str:

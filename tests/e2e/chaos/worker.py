@@ -1,4 +1,4 @@
-"""A real worker process that kills itself at a chosen point of a job's life: `worker.py KIND`.
+"""A real worker process that kills itself at a chosen point of a job's life; called with its queue's name.
 
 Only the tests know of these points: the calls that make them up are wrapped here, from outside. Told by
 the environment: CHAOS_DIE is `point:side:n`, to die just before or after the nth passing of that point;
@@ -120,7 +120,8 @@ def wrap(fate: Fate) -> None:
         HANDLERS[kind] = handled(handler)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be that worker."""
     wrap(
         Fate(
             os.environ["CHAOS_DIE"],
