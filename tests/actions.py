@@ -21,8 +21,8 @@ from waiting import wait_for
 Launch = Callable[..., Program]
 STAY = 'trap "exit 7" TERM INT; echo life; sleep 600 & wait'
 """A program that tells each of its lives and goes when it is asked to."""
-SLOW = 'trap "sleep 3; exit 7" TERM; echo life; sleep 600 & wait'
-"""The same, which takes three seconds to go."""
+SLOW = 'trap "echo asked; sleep 3; exit 7" TERM; echo life; sleep 600 & wait'
+"""The same, which takes three seconds to go, and says when it was asked to."""
 
 
 @contextmanager
@@ -54,6 +54,11 @@ def target(
 def lives(engine: Engine, container: str) -> int:
     """How often its program has begun."""
     return sum(line.text == "life" for line in engine.containers.logs(container, tail=100))
+
+
+def is_asked(engine: Engine, container: str) -> bool:
+    """Whether it was asked to go, and said so."""
+    return any(line.text == "asked" for line in engine.containers.logs(container, tail=100))
 
 
 def has_lives(engine: Engine, container: str, number: int) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actions import SLOW, Launch, done, doomed, failure, has_lives, said, target
+from actions import SLOW, Launch, done, doomed, failure, has_lives, is_asked, said, target
 from dockbus import (
     Bus,
     Exec,
@@ -281,7 +281,7 @@ def test_a_worker_killed_while_the_container_is_about_to_stop_does_it_once(
             spec(container=made.name, timeout=30, only_if="container.state == 'running'")
         )
         wait_for(lambda: spec.__name__.lower() in said(job), what="it to begin")
-        time.sleep(0.5)  # so that the Engine has the request
+        wait_for(lambda: is_asked(engine, made.id), what="the Engine to carry it out")
         first.process.kill()
         start("worker", "container", settings=quick)
         result = job.wait(timeout=60)
