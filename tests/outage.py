@@ -19,6 +19,7 @@ class Plug:
         self._flows: list[threading.Event] = []
         self._lock = threading.Lock()
         self._in = True
+        self._withheld = b""
         self.refused = 0
         self.carried = 0
         """Connections that were let through."""
@@ -40,6 +41,10 @@ class Plug:
         with self._lock:
             for flow in self._flows:
                 flow.clear()
+
+    def withhold(self, words: bytes) -> None:
+        """Freeze each connection over which these words come, before they are carried."""
+        self._withheld = words
 
     def thaw(self) -> None:
         """Let those go on, with all that was held back."""
@@ -93,7 +98,8 @@ class Plug:
                     self._flows.append(flow)
                 done = threading.Barrier(2, action=partial(self._end, inner, outer))
                 for pair in ((inner, outer), (outer, inner)):
-                    self._threads.append(threading.Thread(target=_pump, args=(*pair, done, flow)))
+                    args = (*pair, done, flow)
+                    self._threads.append(threading.Thread(target=self._pump, args=args))
                     self._threads[-1].start()
 
     def _end(self, *pair: socket.socket) -> None:
@@ -102,15 +108,20 @@ class Plug:
         for sock in pair:
             sock.close()
 
-
-def _pump(
-    source: socket.socket, target: socket.socket, done: threading.Barrier, flow: threading.Event
-) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            flow.wait()
-            target.sendall(data)
-    for sock in (source, target):  # so that the other direction ends too
+    def _pump(
+        self,
+        source: socket.socket,
+        target: socket.socket,
+        done: threading.Barrier,
+        flow: threading.Event,
+    ) -> None:
         with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
-    done.wait()
+            while data := source.recv(65536):
+                if self._withheld and self._withheld in data:
+                    flow.clear()
+                flow.wait()
+                target.sendall(data)
+        for sock in (source, target):  # so that the other direction ends too
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        done.wait()

@@ -92,7 +92,7 @@ def test_a_container_over_its_limit_is_told_once_and_so_is_its_end(
 def test_a_busy_container_is_over_the_limit_that_is_set_for_all(
     bus: Bus, looking: Settings, engine: Engine
 ) -> None:
-    metrics = looking.metrics.model_copy(update={"cpu_over": 5.0})
+    metrics = looking.metrics.model_copy(update={"cpu_over": 1.0})
     with (
         target(engine, BUSY, cpus=0.2) as busy,
         target(engine, "exec sleep 1000") as calm,
@@ -104,8 +104,8 @@ def test_a_busy_container_is_over_the_limit_that_is_set_for_all(
             lambda: found if len(found := told(bus, busy)) == 2 else None, what="its end"
         )
 
-        assert (exceeded.data["resource"], exceeded.data["limit"]) == ("cpu", 5.0)
-        assert exceeded.data["value"] == pytest.approx(20, abs=6)
+        assert (exceeded.data["resource"], exceeded.data["limit"]) == ("cpu", 1.0)
+        assert 1 < float(str(exceeded.data["value"])) < 26  # 20, where others leave it that
         assert (recovered.type, recovered.data["value"]) == (RECOVERED, None)  # it has ended
         assert told(bus, calm) == []
 

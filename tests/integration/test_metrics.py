@@ -132,7 +132,7 @@ def test_working_set_is_usage_without_idle_file_cache(
     writer = start("dd if=/dev/zero of=/file bs=1M count=8 && exec sleep 1000")
 
     def settled() -> dict[str, Any] | None:
-        stats = engine.containers.stats(writer)
+        stats: Any = engine.api.stats(writer, stream=False, one_shot=True)
         memory: dict[str, Any] = stats["memory_stats"]
         alone = stats["pids_stats"]["current"] == 2  # init and sleep: dd and its buffer are gone
         return memory if alone and memory["usage"] > 8_000_000 else None

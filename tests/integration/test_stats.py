@@ -52,18 +52,23 @@ def docker_stats(engine: Engine, container: str) -> float:
 def test_a_container_uses_what_the_docker_command_says(bus: Bus, engine: Engine) -> None:
     limited: dict[str, Any] = {"memory": MEMORY, "cpus": 0.1, "labels": {"tier": "stats"}}
     with target(engine, BUSY, **limited) as busy, target(engine, "sleep 1000", memory=0) as calm:
-        shown = docker_stats(engine, busy.id)
+        found: dict[str, ContainerStats] = {}
 
-        found = {one.id: one for one in bus.stats()}
+        def agree() -> bool:
+            """In one of these seconds nobody else takes the cores, so that it gets what it may have."""
+            shown = docker_stats(engine, busy.id)
+            found.update({one.id: one for one in bus.stats()})
+            used = found[busy.id].cpu_percent
+            return used == pytest.approx(shown, abs=2.5) and used == pytest.approx(10, abs=2.5)
+
+        wait_for(agree, 90, "a tenth of a core, by docker and by dockbus")
         one = found[busy.id]
-        assert one.cpu_percent == pytest.approx(shown, abs=2.5)
-        assert one.cpu_percent == pytest.approx(10, abs=2.5)
         assert one.check_limits(cpu=5)
         assert not one.check_limits(cpu=20)
         assert (one.engine, one.name, one.image) == ("local", busy.name, busy.image)
         assert one.labels["tier"] == "stats"
         assert one.started == busy.started
-        said: Any = engine.containers.stats(busy.id)
+        said: Any = engine.api.stats(busy.id, stream=False, one_shot=True)
         memory: Any = said["memory_stats"]
         cache = memory["stats"].get("total_inactive_file", memory["stats"].get("inactive_file"))
         assert one.memory_bytes == pytest.approx(memory["usage"] - cache, abs=128 * 1024)
@@ -90,7 +95,7 @@ def test_traffic_of_all_interfaces_is_summed(bus: Bus, engine: Engine) -> None:
             engine.api.connect_container_to_network(talking.id, "stats-sum-b")
 
             def interfaces() -> Any:
-                said: Any = engine.containers.stats(talking.id)
+                said: Any = engine.api.stats(talking.id, stream=False, one_shot=True)
                 return said["networks"]
 
             wait_for(lambda: all(one["rx_bytes"] for one in interfaces().values()), what="traffic")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,38 @@ def test_where_nothing_runs_each_finding_says_what_to_do(nothing: Settings) -> N
     assert "DOCKBUS_REDIS_URL" in checks["redis"].advice
     assert "DOCKBUS_ENGINE_HOST" in checks["engine"].advice
     assert "openssl rand" in checks["key"].found
+
+
+def test_a_socket_that_may_not_be_opened_is_a_matter_of_groups_and_not_of_its_mode(
+    nothing: Settings, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(f"{tmp_path}/docker.sock")
+        (tmp_path / "docker.sock").chmod(0)
+        if is_root := os.geteuid() == 0:
+            os.seteuid(65534)
+        try:
+            [check] = doctor.examine(nothing)[:1]
+        finally:
+            if is_root:
+                os.seteuid(0)
+
+    assert (check.name, check.level) == ("engine", Level.MISSING)
+    assert check.found.endswith("docker.sock: Permission denied")
+    assert "group" in check.advice
+    assert "chmod" not in check.advice
+
+
+def test_where_no_engine_listens_the_doctor_names_its_service(
+    nothing: Settings, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(f"{tmp_path}/docker.sock")  # and never listens
+
+    [check] = doctor.examine(nothing)[:1]
+
+    assert check.found.endswith("docker.sock: Connection refused")
+    assert "systemctl status docker" in check.advice
 
 
 def test_looking_leaves_nothing_behind(nothing: Settings, tmp_path: Path) -> None:

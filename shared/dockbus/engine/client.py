@@ -21,10 +21,17 @@ import docker.transport
 import requests
 import requests.adapters
 
+from dockbus.engine.asking import Asker
 from dockbus.engine.builds import Builds
 from dockbus.engine.containers import Containers
 from dockbus.engine.disk import Disk
-from dockbus.engine.errors import EngineError, EngineUnavailable, classify, translated
+from dockbus.engine.errors import (
+    EngineError,
+    EngineForbidden,
+    EngineUnavailable,
+    refusal,
+    translated,
+)
 from dockbus.engine.execs import Execs
 from dockbus.engine.images import Images
 from dockbus.engine.networks import Networks
@@ -49,6 +56,7 @@ class Engine:
         self._pool = pool
         self._lock = threading.Lock()
         self._api: Any = None
+        self.asker = Asker(self.host, settings.cert_path, settings.timeout)
         self.images = Images(self)
         self.containers = Containers(self)
         self.execs = Execs(self)
@@ -116,6 +124,7 @@ class Engine:
 
     def close(self) -> None:
         """Let go of the connections; the next call connects again."""
+        self.asker.close()
         with self._lock:
             if self._api is not None:
                 self._api.close()
@@ -201,7 +210,7 @@ class Engine:
             )
             if response.status_code >= 400:
                 with contextlib.closing(response):
-                    raise _refusal(response)
+                    raise refusal(response.status_code, response.content)
         return Stream(response, read)
 
 
@@ -224,16 +233,9 @@ def _knock(path: str) -> None:
             probe.connect(path)
     except OSError as error:
         why = "no such socket" if isinstance(error, FileNotFoundError) else error.strerror or error
-        raise EngineUnavailable(f"unix://{path}: {why}") from error
+        kind = EngineForbidden if isinstance(error, PermissionError) else EngineUnavailable
+        raise kind(f"unix://{path}: {why}") from error
 
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")))
-
-
-def _refusal(response: requests.Response) -> EngineError:
-    try:
-        text = str(response.json()["message"])
-    except (ValueError, KeyError, TypeError):
-        text = response.text
-    return classify(response.status_code, text)

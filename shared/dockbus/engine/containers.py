@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
-
-import requests
 
 from dockbus.engine.bodies import create_body
 from dockbus.engine.errors import (
     ContainerNotFound,
+    EngineError,
+    EngineFault,
     EngineRejected,
     SignalNotChosen,
-    classify,
     translated,
 )
 from dockbus.engine.streams import Stream, read_bytes, read_log, read_objects
@@ -33,8 +32,6 @@ class Containers:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._pool: tuple[Any, Any] = (None, None)
-        """The client that was connected last, and its connections."""
 
     def create(self, spec: ContainerSpec) -> str:
         """Make a container, not started; returns its ID. It is on the first of its networks only.
@@ -192,37 +189,26 @@ class Containers:
             pieces, about = self._engine.api.get_archive(container, path)
         return about, _translated(pieces)
 
-    def stats(self, container: str) -> Raw:
-        """One raw sample of its resource use (one-shot: no waiting for a second frame).
+    def stats(
+        self, containers: Iterable[str], *, width: int, timeout: float
+    ) -> Iterator[tuple[str, Raw | EngineError]]:
+        """One raw sample of each container's resource use, or why there is none, as they come.
 
-        Asked over the client's own connections and not through its session, which costs more than the answer does.
-
-        Raises:
-            ContainerNotFound: it is not there.
+        Args:
+            containers: their IDs.
+            width: how many are asked for at the same time.
+            timeout: seconds for all; those that come later are an `EngineTimeout`.
         """
-        with translated():
-            api = self._engine.api
-            answer = self._connections(api).urlopen(
-                "GET",
-                f"/v{api.api_version}/containers/{container}/stats?stream=0&one-shot=1",
-                headers=api.headers,
-                timeout=api.timeout,
-                retries=False,
-                redirect=False,
-            )
-            said: Raw = json.loads(answer.data)
-            if answer.status != 200:
-                raise classify(answer.status, str(said.get("message", said)))
-            return said
-
-    def _connections(self, api: Any) -> Any:  # noqa: ANN401  the HTTP client's pool
-        client, pool = self._pool
-        if client is not api:  # else it is a new one, as after `Engine.close`
-            request = requests.Request("GET", api.base_url).prepare()
-            adapter = api.get_adapter(api.base_url)
-            pool = adapter.get_connection_with_tls_context(request, api.verify, cert=api.cert)
-            self._pool = (api, pool)
-        return pool
+        try:
+            version = self._engine.api.api_version
+        except EngineError as error:
+            yield from ((one, error) for one in containers)
+            return
+        # One-shot: without it, the Engine would wait for a second sample.
+        start, end = f"/v{version}/containers/", "/stats?stream=0&one-shot=1"
+        paths = {one: f"{start}{one}{end}" for one in containers}
+        for one, said in self._engine.asker.ask(paths, width=width, timeout=timeout):
+            yield one, said if isinstance(said, EngineError) else _parsed(said)
 
     def use(self, container: str, *, idle: float = 10.0) -> Stream[Raw]:
         """Raw samples of its resource use, about one a second, until it is gone.
@@ -233,6 +219,14 @@ class Containers:
         return self._engine.open(
             "GET", f"/containers/{container}/stats", read_objects, params={"stream": 1}, idle=idle
         )
+
+
+def _parsed(said: bytes) -> Raw | EngineError:
+    try:
+        raw: Raw = json.loads(said)
+    except ValueError:
+        return EngineFault("its answer is no JSON")
+    return raw
 
 
 def _translated(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -6,9 +6,11 @@ code does not. The table was read off real Engines (20.10 and 26.1) and a real r
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from http.client import HTTPException
 
 import docker.errors
 import requests
@@ -24,10 +26,19 @@ class EngineError(DockbusError):
 class EngineUnavailable(EngineError):
     """The Docker Engine does not answer.
 
-    Start it, or point DOCKBUS_ENGINE_HOST (or DOCKER_HOST) at one that runs; `dockbus doctor` shows what it finds.
+    Start it (`systemctl status docker` says how it is), or point DOCKBUS_ENGINE_HOST (or DOCKER_HOST) at one that runs;
+    `dockbus doctor` shows what it finds.
     """
 
     retryable = True
+
+
+class EngineForbidden(EngineUnavailable):
+    """This user may not open the Docker Engine's socket.
+
+    Make it a member of the group that owns the socket (`sudo usermod --append --groups docker USER`, then log in anew).
+    Whoever may open it is root on the machine, so leave its mode as it is.
+    """
 
 
 class EngineTimeout(EngineError):
@@ -208,6 +219,15 @@ def classify(status: int | None, text: str) -> EngineError:
     return EngineFault(text.strip())
 
 
+def refusal(status: int, body: bytes) -> EngineError:
+    """The error that an answer with this status stands for."""
+    try:
+        text = str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        text = body.decode(errors="replace")
+    return classify(status, text)
+
+
 @contextmanager
 def translated() -> Generator[None]:
     """Turn what the docker SDK and its HTTP client raise into this module's errors."""
@@ -227,7 +247,12 @@ def translated() -> Generator[None]:
         raise (
             EngineTimeout() if "Read timed out" in str(error) else EngineUnavailable(_reason(error))
         ) from error
-    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        HTTPException,
+        OSError,
+    ) as error:
         raise EngineUnavailable(_reason(error)) from error
     except docker.errors.DockerException as error:
         raise EngineUnavailable(_reason(error)) from error

@@ -15,13 +15,13 @@ OUTCOMES = ("ok", "gone", "late", "failed")
 """An answer; there is no such container any more; no answer in time; any other error."""
 
 
-def outcome(error: BaseException | None) -> str:
-    """Which of `OUTCOMES` an error stands for; None is an answer."""
-    if error is None:
-        return "ok"
-    if isinstance(error, ContainerNotFound):
+def outcome(said: object) -> str:
+    """Which of `OUTCOMES` this stands for; what is no error is an answer."""
+    if isinstance(said, ContainerNotFound):
         return "gone"
-    return "late" if isinstance(error, EngineTimeout) else "failed"
+    if isinstance(said, EngineTimeout):
+        return "late"
+    return "failed" if isinstance(said, EngineError) else "ok"
 
 
 class Calls:
@@ -36,12 +36,13 @@ class Calls:
         try:
             answer = call()
         except EngineError as error:
-            self._count(outcome(error))
+            self.count(outcome(error))
             raise
-        self._count("ok")
+        self.count("ok")
         return answer
 
-    def _count(self, result: str) -> None:
+    def count(self, result: str) -> None:
+        """Count a call by what came of it, of `OUTCOMES`."""
         with self._lock:
             self._counts[result] += 1
 

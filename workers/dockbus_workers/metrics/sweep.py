@@ -10,13 +10,11 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
-from dockbus.engine import Engine, EngineError, EngineUnavailable
+from dockbus.engine import Engine, EngineError, Raw
 from dockbus.settings import Settings
 from dockbus_workers.cgroups import Files
 from dockbus_workers.metrics.calls import Calls, outcome
@@ -31,7 +29,7 @@ CALL_TIMEOUT = 5.0
 REUSE = 2.0
 """Seconds for which a sweep answers further scrapes: two Prometheus servers cost the Engine one sweep. Never more
 than half of what a client waits: to one that asks every two seconds, each counter would stand still half the time."""
-WIDTH = 8
+WIDTH = 16
 """Calls at the same time."""
 WIDEST = 128
 """The same, for an Engine that makes each one wait."""
@@ -62,12 +60,13 @@ class Sweeper:
         self.settings = settings.metrics
         self.calls = Calls()
         hasty = min(settings.engine.timeout, CALL_TIMEOUT)
-        self._engine = Engine(settings.engine.model_copy(update={"timeout": hasty}), pool=WIDEST)
+        self._engine = Engine(settings.engine.model_copy(update={"timeout": hasty}))
         self.inventory = Inventory(self._engine, self.calls)
         self._lock = threading.Lock()
         self._last = Sweep(up=False, duration=0.0)
         self._ended = float("-inf")  # when the last one ended
-        self._watched: dict[str, Watched] = {}
+        self._watched: dict[tuple[str, int], Watched | None] = {}
+        """By container and first process; None where its control group is not seen here."""
         self._files = Files()
 
     @property
@@ -78,10 +77,10 @@ class Sweeper:
     def close(self) -> None:
         """Hear no more events and let go of the connections."""
         self.inventory.close()
-        self._engine.close()
         if self._lock.acquire(timeout=1.0):  # else one is under way, and holds them
             self._files.close()
             self._lock.release()
+        self._engine.close()
 
     def sweep(self, timeout: float) -> Sweep:
         """A sweep that takes about `timeout` seconds at most, or the latest if it is fresh; never raises."""
@@ -99,34 +98,25 @@ class Sweeper:
         return Sweep(up=up, duration=time.monotonic() - began)
 
     def _is_up(self, deadline: float) -> bool:
-        with self._pinging() as answer:
-            return _came(answer, deadline) and self.inventory.wait(_left(deadline))
-
-    @contextmanager
-    def _pinging(self) -> Generator[Future[None]]:
-        """The Engine's answer, while something else is done: a call waits as long as it likes, a scrape does not."""
-        with _pool(1) as pool:
-            yield pool.submit(self.calls.make, self._ping)
-
-    def _ping(self) -> None:
-        if not self._engine.ping():
-            raise EngineUnavailable("no answer")
+        """Whether the Engine answers in time, and it is known what it has."""
+        self.inventory.wait(0.0)  # it begins to find out, and tells the log why it cannot
+        for _, said in self._engine.asker.ask({"ping": "/_ping"}, timeout=_left(deadline)):
+            self.calls.count(outcome(said))
+            if isinstance(said, EngineError):
+                return False
+        return self.inventory.wait(_left(deadline))
 
     def _look(self, deadline: float) -> Sweep:
         began = time.monotonic()
-        with self._pinging() as answer:
-            known = self.inventory.wait(0.0) or (
-                _came(answer, deadline) and self.inventory.wait(_left(deadline))
-            )
-            running = self.inventory.running
-            self._watch(running)
-            seen = [one for one in running if one.id in self._watched]
-            others = [one for one in running if one.id not in self._watched]
-            answers = [_attempt(partial(_read, one, self._watched[one.id])) for one in seen]
-            if not known or not _came(answer, deadline):
-                return Sweep(up=False, duration=time.monotonic() - began)
+        if not self._is_up(deadline):
+            return Sweep(up=False, duration=time.monotonic() - began)
+        running = self.inventory.running
+        self._watch(running)
+        found = [(one, self._watched[one.id, one.pid]) for one in running]
+        seen = [_attempt(partial(_read, one, watched)) for one, watched in found if watched]
+        others = [one for one, watched in found if not watched]
         width = self._width()
-        answers += self._ask(others, width, deadline)
+        answers = [*seen, *self._ask(others, width, deadline)]
         asked = "one-shot" if width == WIDTH else "wide-one-shot"
         return Sweep(
             up=True,
@@ -143,17 +133,14 @@ class Sweeper:
         )
 
     def _watch(self, running: list[Facts]) -> None:
-        """Find the control groups of those that are new or were not seen, and let go of those that have ended."""
-        before, self._watched = self._watched, {}
-        for one in running:
-            if (known := before.get(one.id)) and known.pid == one.pid:
-                self._watched[one.id] = before.pop(one.id)
-        for known in before.values():
-            known.forget()
+        """Find the control groups of those that have started, once, and let go of those that have ended."""
+        lives = {(one.id, one.pid): one for one in running}
+        for life in self._watched.keys() - lives.keys():
+            if ended := self._watched.pop(life):
+                ended.forget()
         roots = self.settings.cgroup_root, self.settings.proc_root
-        for one in running:
-            if one.id not in self._watched and (found := Watched.find(one, *roots, self._files)):
-                self._watched[one.id] = found
+        for life in lives.keys() - self._watched.keys():
+            self._watched[life] = Watched.find(lives[life], *roots, self._files)
 
     def _width(self) -> int:
         """Calls at the same time: Engines before 25 (API 1.44) answer each at their next tick only, a second or two later."""
@@ -161,26 +148,22 @@ class Sweeper:
         version = info.api_version if info else "0"
         return WIDTH if tuple(map(int, version.split("."))) >= (1, 44) else WIDEST
 
-    def _ask(self, containers: list[Facts], width: int, deadline: float) -> list[_Answer]:
+    def _ask(self, containers: list[Facts], width: int, deadline: float) -> Iterator[_Answer]:
         if not containers:
-            return []
-        with _pool(width) as pool:
-            asked = [pool.submit(_attempt, partial(self._sample, one)) for one in containers]
-            done, late = wait(asked, timeout=_left(deadline))
-        return [*(future.result() for future in done), *[("late", None)] * len(late)]
+            return
+        facts = {one.id: one for one in containers}
+        stats = self._engine.containers.stats(facts, width=width, timeout=_left(deadline))
+        for id_, said in stats:
+            self.calls.count(outcome(said))
+            yield _attempt(partial(self._sample, facts[id_], said))
 
-    def _sample(self, facts: Facts) -> Sample | None:
-        stats = self.calls.make(lambda: self._engine.containers.stats(facts.id))
-        use = parse_stats(stats, facts.network)
+    def _sample(self, facts: Facts, said: Raw | EngineError) -> Sample | None:
+        if isinstance(said, EngineError):
+            raise said
+        use = parse_stats(said, facts.network)
         info = self.inventory.info
         group = path_of(facts, info.cgroup_driver if info else "")
         return Sample.of(facts, group, use) if use else None
-
-
-def _came(answer: Future[None], deadline: float) -> bool:
-    """Whether there was an answer in time, and no error."""
-    wait([answer], timeout=_left(deadline))
-    return answer.done() and answer.exception() is None
 
 
 def _read(facts: Facts, watched: Watched) -> Sample | None:
@@ -206,16 +189,6 @@ def _attempt(take: Callable[[], Sample | None]) -> _Answer:
         log.exception("a container gave no sample")
         return "failed", None
     return ("ok" if sample else "gone"), sample
-
-
-@contextmanager
-def _pool(width: int) -> Generator[ThreadPoolExecutor]:
-    """Threads that nobody waits for after the block."""
-    pool = ThreadPoolExecutor(width, "sweep")
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _left(deadline: float) -> float:
