@@ -34,7 +34,7 @@ from waiting import wait_for
 
 PROCESSES = (1, 2, 4, 8)
 SLEEP = 2
-TURNS = 5
+TURNS = 6
 """How many jobs each process has to carry out in a round, one after the other."""
 ROUNDS = 3
 BURST = 60
@@ -51,7 +51,7 @@ class Round:
     """What so many jobs took."""
 
     rate: float
-    """Jobs a second, from the first begin to the last end."""
+    """Jobs a second while all workers had one."""
     busy: float
     """Share of the cores' time in which they worked."""
     milliseconds: dict[str, float]
@@ -86,12 +86,15 @@ class Stand:
     def _serving(self) -> int:
         return sum(queue.workers for queue in self.bus.queues() if queue.name == "run")
 
-    def round(self, workers: list[int], seconds: float, count: int) -> Round:
-        """Have `count` containers live for so long each."""
-        command = ["sleep", str(seconds)] if seconds else ["true"]
+    def round(self, workers: list[int], seconds: float, count: int, at_once: int) -> Round:
+        """Have `count` containers live for so long each, `at_once` at a time.
+
+        The first ones live shorter, each for another time, so that the workers do not march in step.
+        """
+        lives = [seconds * min(1, (number + 1) / at_once) for number in range(count)]
         pids = {"workers": workers, "redis": [self.redis_pid]}
         before = clock(), {name: sum(map(cpu, of)) for name, of in pids.items()}
-        orders = [Run(image=self.image, command=command) for _ in range(count)]
+        orders = [Run(image=self.image, command=["sleep", f"{life:g}"]) for life in lives]
         handles = self.bus.enqueue_many(orders)
         for handle in handles:
             handle.wait(timeout=600)
@@ -100,7 +103,7 @@ class Stand:
         worked = ended.busy - before[0].busy
         used["engines"] = worked - sum(used.values())
         return Round(
-            rate(handle.refresh() for handle in handles),
+            rate((handle.refresh() for handle in handles), at_once),
             worked / (worked + ended.idle - before[0].idle),
             {name: round(1000 * each / count, 1) for name, each in used.items()},
         )
@@ -127,11 +130,10 @@ def clock() -> Clock:
     return Clock(user + nice + system + sum(interrupts), idle + waiting)
 
 
-def rate(jobs: Iterator[JobRecord]) -> float:
-    """Jobs a second, from the first begin to the last end."""
-    spans = [(job.started, job.ended) for job in jobs if job.started and job.ended]
-    first, last = min(begun for begun, _ in spans), max(end for _, end in spans)
-    return len(spans) / (last - first).total_seconds()
+def rate(jobs: Iterator[JobRecord], at_once: int) -> float:
+    """Jobs a second, after each worker has had its first and before one has nothing more to do."""
+    ends = sorted(job.ended for job in jobs if job.ended)[at_once - 1 : 1 - at_once or None]
+    return (len(ends) - 1) / (ends[-1] - ends[0]).total_seconds()
 
 
 def main() -> None:
@@ -149,7 +151,7 @@ def processes(stand: Stand) -> dict[str, Any]:
     for _ in range(ROUNDS):
         for number in PROCESSES:
             with stand.workers("first", processes=number, slots=1) as workers:
-                rounds[number].append(stand.round(workers, SLEEP, number * TURNS))
+                rounds[number].append(stand.round(workers, SLEEP, number * TURNS, number))
             note(f"{number} processes: {rounds[number][-1]}")
     single = rounds[1]
     return {
@@ -164,7 +166,7 @@ def engines(stand: Stand) -> dict[str, Any]:
     rounds: dict[int, list[Round]] = {1: [], 2: []}
     for number in ROUNDS * [1, 2]:
         with stand.workers(*("first", "second")[:number], processes=1, slots=SLOTS) as workers:
-            rounds[number].append(stand.round(workers, 0, BURST))
+            rounds[number].append(stand.round(workers, 0, BURST, number * SLOTS))
         note(f"{number} Engines: {rounds[number][-1]}")
     return {str(number): summary(many) for number, many in rounds.items()}
 

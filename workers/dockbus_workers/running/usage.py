@@ -23,10 +23,9 @@ from dockbus_workers import cgroups
 from dockbus_workers.cgroups import Group, Traffic
 
 EVERY = 0.05
-"""Seconds between two looks at a container that is young."""
-LATER = 0.1
-"""And at one that is older than `YOUNG`."""
-YOUNG = 2.0
+"""Seconds between two looks at a container that is young; later a tenth of its age, for what is not seen of its end counts less and less."""
+LONGEST = 1.0
+"""And no more than this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +126,7 @@ class Watch:
         now = time.monotonic()
         if now < self._due:
             return
-        self._due = now + (EVERY if now - self._since < YOUNG else LATER)
+        self._due = now + min(max(EVERY, (now - self._since) / 10), LONGEST)
         # Read while it was being made or removed, or not ours to read.
         with suppress(ValueError, KeyError, OSError):
             self._group = self._group or cgroups.find(self._container, self._parent)
