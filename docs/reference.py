@@ -1,6 +1,7 @@
-"""Writes the reference pages that follow from the code: settings, errors, the command line, metrics, the fields of each kind of job.
+"""Writes the reference pages that follow from the code: settings, errors, commands, metrics, labels, HTTP routes, fields.
 
-`python docs/reference.py` writes them anew; a test fails while they differ from what it would write.
+`python docs/reference.py` writes them anew; a test fails while they differ from what it would write. Of fields there is a page
+for each kind of job and for each sort of file.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import PROCESS_COLLECTOR
+from pydantic import BaseModel
 from typer.main import get_command
 
 import dockbus
@@ -24,16 +26,66 @@ from dockbus.cli.main import application
 from dockbus.errors import DockbusError
 from dockbus.families import Family
 from dockbus.jobs import KINDS, Kind, Queue
+from dockbus.jobs.base import (
+    LABEL_BUS,
+    LABEL_JOB,
+    LABEL_KEEP,
+    LABEL_MANAGED,
+    LABEL_ORDER,
+    LABEL_REMOVE,
+)
+from dockbus.limits import LABELS as LIMITS
+from dockbus.policy import Policy
 from dockbus.settings import Settings, variables
 from dockbus_producer import watch_metrics
 from dockbus_producer.api import metrics as api_metrics
+from dockbus_producer.api.app import create_app
+from dockbus_producer.rules import Rule
+from dockbus_producer.rules.labels import CRON, ENABLE, RULE
+from dockbus_producer.schedules import Schedule
+from dockbus_producer.sinks import Sink
 from dockbus_workers import worker_metrics
 from dockbus_workers.metrics.bus_families import COUNTED, READ
 from dockbus_workers.metrics.families import CONTAINER, OWN
 from dockbus_workers.metrics.leadership import LEADS
+from dockbus_workers.registries import Registry
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/reference.py; change the code instead. -->\n"
+FILES: dict[str, tuple[type[BaseModel], str, str]] = {
+    "rule": (Rule, "A rule in a file of `DOCKBUS_WATCH_RULES`", "../rules.md"),
+    "schedule": (Schedule, "A schedule in a file of `DOCKBUS_SCHEDULE_PATH`", "../schedules.md"),
+    "sink": (Sink, "A sink in a file of `DOCKBUS_WATCH_SINKS`", "../events.md#sinks"),
+    "policy": (Policy, "The file `DOCKBUS_POLICY_PATH`", "../policy.md"),
+    "registry": (
+        Registry,
+        "A registry in the file `DOCKBUS_REGISTRY_PATH`",
+        "../jobs/pull.md#registries-and-mirrors",
+    ),
+}
+"""The model of each sort of file, what it describes, and the page that says how it behaves."""
+WRITTEN = {
+    ENABLE: "`true`: the labels below this one count. Without it they do nothing.",
+    f"{RULE}NAME": "`true`: the rule NAME, which has `opt_in`, may act on the container.",
+    f"{CRON}NAME": "Five fields, in UTC: when the rule NAME, which has `cron`, acts on the container.",
+    **{
+        label: f"Percent of {'one core' if resource == 'cpu' else 'the memory it may use'} above which the metrics worker tells that it is over a limit."
+        for label, resource in LIMITS.items()
+    },
+    LABEL_KEEP: "`true`: no cleanup removes the container or image, and no `remove` job the container.",
+    "dockbus.demo": "The demo's own.",
+    "dockbus.test": "The tests' own, as is all below it (`dockbus.test.*`).",
+}
+"""Labels that people write."""
+SET = {
+    LABEL_MANAGED: "`true` on whatever dockbus made: containers, images, networks, volumes.",
+    LABEL_JOB: "On the container of a run job, and on the volume of its secrets: the job's ID.",
+    LABEL_BUS: "On the container of a run job: the name of the bus that the job is on.",
+    LABEL_ORDER: "On the container of a run job: what tells this order from an earlier one with the same ID.",
+    LABEL_REMOVE: "On the container of a run job: whether it goes when the job has succeeded, `true` or `false`; `never`: it "
+    "stays also when that has failed.",
+}
+"""Labels that dockbus sets and trusts; a job that asks for one is refused."""
 
 
 def settings() -> str:
@@ -219,7 +271,9 @@ def _fields(schema: dict[str, Any], parts: dict[str, Any]) -> str:
         if "const" in field and name == "kind":
             continue
         default = "required" if name in required else _default(field)
-        meaning = " ".join(field.get("description", "").split())
+        # Pydantic leaves out what a field's own model says in the same words.
+        about = parts.get(field.get("$ref", "").rpartition("/")[2], {}).get("description", "")
+        meaning = " ".join((field.get("description") or about).split())
         rows += f"| `{name}` | {_type(field, parts)} | {default} | {meaning} |\n"
     about = " ".join(schema.get("description", "").split())
     return f"\n{about}\n\n| field | type | default | meaning |\n| --- | --- | --- | --- |\n{rows}"
@@ -227,7 +281,9 @@ def _fields(schema: dict[str, Any], parts: dict[str, Any]) -> str:
 
 def _default(field: dict[str, Any]) -> str:
     value = field.get("default")
-    return "" if value in (None, "", [], {}) else f"`{json.dumps(value)}`"
+    if value in (None, "", [], {}) or (isinstance(value, dict) and "$ref" in field):
+        return ""
+    return f"`{json.dumps(value)}`"
 
 
 def _type(field: dict[str, Any], parts: dict[str, Any]) -> str:  # noqa: PLR0911  one for each form a schema has
@@ -256,12 +312,62 @@ def _type(field: dict[str, Any], parts: dict[str, Any]) -> str:  # noqa: PLR0911
             return str(other or "any")
 
 
+def file_form(name: str) -> str:
+    """The page of a sort of file, with every model that it is made of."""
+    model, about, behaviour = FILES[name]
+    schema = model.model_json_schema()
+    parts: dict[str, Any] = schema.get("$defs", {})
+    page = f"# Fields of a {name}\n\n{NOTE}\n{about}. How it behaves: [{behaviour.rpartition('/')[2].partition('.')[0]}]({behaviour}).\n{_fields(schema, parts)}"
+    for part, described in parts.items():
+        if "properties" in described:
+            page += f"\n## {part}\n{_fields(described, parts)}"
+    return page
+
+
+def labels() -> str:
+    """The page of all labels of containers and images."""
+    page = f"""# Labels
+
+{NOTE}
+Labels of containers and images that mean something to dockbus. What they can say, and what they cannot, is in
+[rules](rules.md#labels-on-containers), [limits](stats.md#limits) and [cleanup](jobs/cleanup.md).
+"""
+    for title, rows in (("Labels that you write", WRITTEN), ("Labels that dockbus sets", SET)):
+        page += f"\n## {title}\n\n| label | meaning |\n| --- | --- |\n"
+        page += "".join(f"| `{label}` | {meaning} |\n" for label, meaning in rows.items())
+    return page
+
+
+def http() -> str:
+    """The page of all routes of the HTTP API."""
+    page = f"""# HTTP API
+
+{NOTE}
+`dockbus api` describes itself in full: `/docs` for people, `/openapi.json` for programs. All under `/v1` wants
+`Authorization: Bearer TOKEN`; an error is a problem document (RFC 9457) with a [code](errors.md).
+
+| route | what it does | answers |
+| --- | --- | --- |
+"""
+    app = create_app(cast("Any", None), "")  # nothing is asked of the bus before a request comes
+    paths: dict[str, dict[str, dict[str, Any]]] = app.openapi()["paths"]
+    for path, methods in paths.items():
+        for method, route in methods.items():
+            said = " ".join(str(route.get("description") or route["summary"]).split())
+            page += f"| `{method.upper()} {path}` | {said} | {', '.join(route['responses'])} |\n"
+    return page
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings,
     "errors.md": errors,
     "cli.md": command_line,
     "metrics.md": metrics,
-} | {f"reference/{name}.md": partial(kind, name) for name in Kind}
+    "labels.md": labels,
+    "http.md": http,
+    **{f"reference/{name}.md": partial(kind, name) for name in Kind},
+    **{f"reference/{name}.md": partial(file_form, name) for name in FILES},
+}
 
 
 def main() -> None:

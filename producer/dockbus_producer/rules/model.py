@@ -98,6 +98,7 @@ class Rule(Model):
     count: int | None = Field(default=None, ge=2, le=1000)
     """Act when so many matching events came `within` that span; counting then starts anew."""
     within: Span | None = None
+    """The span of `count`."""
     debounce: Span | None = None
     """Wait until no matching event has come for so long, and act on the last one..."""
     debounce_max: Span | None = None

@@ -90,8 +90,11 @@ class SinkRetry(RetryPolicy):
     """How often a delivery is tried again: by default 16 times, over some four hours."""
 
     max: int = Field(default=16, ge=0, le=100)
+    """Further attempts after the first."""
     base: Seconds = Field(default=5.0, ge=0, le=3600)
+    """Longest pause before the first of them."""
     cap: Seconds = Field(default=3600.0, ge=0, le=24 * 3600)
+    """Longest pause of all."""
 
 
 class Sink(Model):
