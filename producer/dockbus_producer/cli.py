@@ -15,5 +15,6 @@ def main() -> None:
     from dockbus.logs import log_to_stderr  # noqa: PLC0415
     from dockbus_producer.api.server import serve  # noqa: PLC0415  FastAPI is heavy, and may be missing
 
-    log_to_stderr()
-    serve(Settings.from_env())
+    settings = Settings.from_env()
+    log_to_stderr(settings.log, program="api")
+    serve(settings)

@@ -62,7 +62,7 @@ class Firing:
         except (RuleError, InvalidSpec) as error:
             if self._tell("failed", rule, occasion, error=error.detail):
                 about = f"{occasion.event.type} of {occasion.subject}"
-                log.error("%s: %s", about, error.detail)  # noqa: TRY400  no bug
+                log.error("%s: %s", about, error.detail, extra={"error": error.code})  # noqa: TRY400  no bug
 
     def tell_lapsed(self, now: float) -> None:
         """Tell of each object that a rule has let alone and does something about again."""
@@ -82,6 +82,7 @@ class Firing:
             log.info(
                 "rule %s: %s of %s: job %s",
                 *(rule.name, occasion.event.type, occasion.subject, job),
+                extra={"job": job, "kind": order.spec.kind.value},
             )
 
     def _put(self, order: Order, follows: str) -> JobId:

@@ -23,8 +23,9 @@ def run_schedules() -> None:
     from dockbus.logs import log_to_stderr  # noqa: PLC0415
     from dockbus_producer.scheduler import run  # noqa: PLC0415  YAML may be missing
 
-    log_to_stderr()
-    run(Settings.from_env())
+    settings = Settings.from_env()
+    log_to_stderr(settings.log, program="schedule")
+    run(settings)
 
 
 @schedules.command()

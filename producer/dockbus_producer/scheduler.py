@@ -50,6 +50,7 @@ from dockbus.errors import (
     SettingsError,
 )
 from dockbus.events import LONG_WINDOW, Event
+from dockbus.exposition import own_metrics
 from dockbus.settings import Settings
 from dockbus_producer.schedules import DAY, Due, Schedule, load, show_moment
 from dockbus_producer.yaml_files import EntryFiles
@@ -124,6 +125,7 @@ class Scheduler:
     def __init__(self, bus: Bus, schedules: Iterable[Schedule] = ()) -> None:
         self._bus = bus
         self._charges: dict[str, _Charge] = {}
+        self.redis_away = False
         self._looked = 0
         """Up to here this scheduler has seen to all that it had in its care."""
         self._stopping = threading.Event()
@@ -147,7 +149,6 @@ class Scheduler:
 
     def run(self) -> None:
         """Fire what is due until `stop` is called; a Redis that is away is waited for."""
-        away = False
         while not self._stopping.is_set():
             try:
                 with reachable():
@@ -155,14 +156,18 @@ class Scheduler:
                 now = seconds + micros / 1e6
                 pause = self.tick(now) - now
             except RedisUnavailable as error:
-                if not away:
+                if not self.redis_away:
                     log.warning("Redis is away, schedules wait: %s", error.detail)
-                away, pause = True, 1.0
+                self.redis_away, pause = True, 1.0
             else:
-                if away:
+                if self.redis_away:
                     log.info("Redis is back, schedules go on")
-                away, pause = False, min(max(pause, 0.0), PAUSE)
+                self.redis_away, pause = False, min(max(pause, 0.0), PAUSE)
             self._stopping.wait(pause)
+
+    def trouble(self) -> str:
+        """What keeps it from being of use; empty if nothing does."""
+        return "Redis does not answer" if self.redis_away else ""
 
     def stop(self) -> None:
         """End `run` within a second or so, from any thread."""
@@ -239,10 +244,12 @@ class Scheduler:
             log.debug("schedule %s: %s was fired before", name, shown)
         except InvalidSpec as error:
             if self._tell("failed", schedule, slot, error=error.detail):
-                log.error("schedule %s: %s: %s", name, shown, error.detail)  # noqa: TRY400  no bug
+                words = "schedule %s: %s: %s"
+                log.error(words, name, shown, error.detail, extra={"error": error.code})  # noqa: TRY400  no bug
         else:
             if self._tell("fired", schedule, slot, job=job.id, kind=schedule.spec.kind.value):
-                log.info("schedule %s: %s: job %s", name, shown, job.id)
+                facts = {"job": job.id, "kind": schedule.spec.kind.value}
+                log.info("schedule %s: %s: job %s", name, shown, job.id, extra=facts)
 
     def _tell_missed(self, schedule: Schedule, first: int, fired: int | None) -> None:
         facts = {"fired": show_moment(fired)} if fired is not None else {}
@@ -277,7 +284,7 @@ def run(settings: Settings) -> None:
     """Run the schedules of DOCKBUS_SCHEDULE_PATH until SIGTERM or SIGINT. Redis need not be there yet.
 
     Raises:
-        SettingsError: no file is named.
+        SettingsError: no file is named, or metrics cannot be served where they should be.
         ScheduleError: a schedule file is wrong.
         ScheduleFailed: it has broken.
     """
@@ -291,11 +298,12 @@ def run(settings: Settings) -> None:
         scheduler = Scheduler(bus, files.entries)
         thread = threading.Thread(target=scheduler.run, daemon=True)
         log.info("%d schedules are in force", len(files.entries))
-        thread.start()
-        while not asked and thread.is_alive():
-            time.sleep(0.2)
-            if files.refresh():
-                scheduler.replace(files.entries)
+        with own_metrics(settings.metrics, "schedule", trouble=scheduler.trouble):
+            thread.start()
+            while not asked and thread.is_alive():
+                time.sleep(0.2)
+                if files.refresh():
+                    scheduler.replace(files.entries)
         scheduler.stop()
         thread.join(timeout=5.0)  # one that waits for a Redis that hangs has nothing to finish
     if not asked:

@@ -66,7 +66,8 @@ def watch(settings: Settings) -> None:
         )
         threads = [threading.Thread(target=part.run, daemon=True) for part in parts]
         log.info("watching Engine %s at %s, %d rules", engine.name, engine.host, len(files.rules))
-        with own_metrics(settings.metrics, "watch", WatchMetrics(engine.name, events)):
+        measured = WatchMetrics(engine.name, events)
+        with own_metrics(settings.metrics, "watch", measured, trouble=events.trouble):
             for thread in threads:
                 thread.start()
             while not asked and all(thread.is_alive() for thread in threads):

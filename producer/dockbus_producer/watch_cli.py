@@ -18,5 +18,6 @@ def watch_engine() -> None:
     from dockbus.logs import log_to_stderr  # noqa: PLC0415
     from dockbus_producer.watch import watch as run  # noqa: PLC0415  the docker SDK is heavy
 
-    log_to_stderr()
-    run(Settings.from_env())
+    settings = Settings.from_env()
+    log_to_stderr(settings.log, program="watch", engine=settings.engine.name)
+    run(settings)

@@ -28,7 +28,6 @@ from dockbus.errors import (
     JobCanceled,
     JobFailed,
     JobNotReplayable,
-    JobRefused,
     WaitTimeout,
 )
 from dockbus.event_reader import EventFilter, EventReader, Since, position_of
@@ -172,12 +171,12 @@ class Bus:
         Raises:
             JobNotFound: there is none.
             JobNotReplayable: it has not ended yet.
-            JobRefused: its record is not to be trusted.
+            JobRefused: its record is not to be trusted, or is of a newer dockbus.
             InvalidSpec: an edit is not valid.
         """
         record = self.job(job_id).refresh()
         if record.spec is None or record.terms is None:
-            raise JobRefused(record.error.detail if record.error else record.id)
+            raise record.refusal()
         if not record.state.ended:
             raise JobNotReplayable(f"job {job_id} is {record.state.value}")
         spec = record.spec
@@ -345,7 +344,7 @@ class JobHandle:
         Raises:
             JobFailed: it failed; the message says why and what to do.
             JobCanceled: it was canceled.
-            JobRefused: its record is not to be trusted, or another key signed it.
+            JobRefused: its record is not to be trusted, another key signed it, or it is of a newer dockbus.
             WaitTimeout: it has not ended within `timeout` seconds.
         """
         for _ in self.follow(after=self._bus.log(self.id).newest(), timeout=timeout):
@@ -354,7 +353,7 @@ class JobHandle:
         if record.result is not None:
             return record.result
         if record.spec is None:
-            raise JobRefused(record.error.detail if record.error else self.id)
+            raise record.refusal()
         told = f"{self.id}: {record.error}" if record.error else self.id
         if record.state is JobState.CANCELED:
             raise JobCanceled(told)

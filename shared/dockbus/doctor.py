@@ -1,4 +1,4 @@
-"""What this machine has for dockbus and what it lacks, as plain values; printing them is for others.
+"""What this machine, and the deployment it belongs to, has for dockbus and lacks, as plain values; printing is for others.
 
 A probe never raises and waits a few seconds at most. It may need what is not installed: the docker SDK
 is imported only inside its probe, and its absence is a finding like any other.
@@ -10,46 +10,29 @@ import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from dockbus import programs
+from dockbus import deployment, programs
 from dockbus.bus import Bus
+from dockbus.checks import Check, Level, judged
+from dockbus.connection import reachable
+from dockbus.deployment import MOST_SKEW
 from dockbus.errors import DockbusError, SettingsError
 from dockbus.extras import lacking
 from dockbus.settings import Settings, variables
+from dockbus.units import show_size
 
 PATIENCE = 3.0
 """Seconds a probe waits for an answer."""
 OLDEST_REDIS = (6, 2)
-MOST_SKEW = 5.0
-"""Seconds by which this machine's clock may differ from that of Redis."""
-
-
-class Level(StrEnum):
-    """How a check has ended."""
-
-    OK = "ok"
-    WARNING = "warning"
-    """It works, but not everything does, or not safely."""
-    MISSING = "missing"
-    """Nothing works without it."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    level: Level
-    found: str
-    advice: str = ""
-    """What to do about it."""
+MOST_MEMORY = 0.8
+"""Share of its `maxmemory` above which Redis is nearly full."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +49,18 @@ class Setting:
 
 
 def examine(settings: Settings) -> list[Check]:
-    """Look at everything, in a fixed order."""
-    return [
+    """Look at everything, in a fixed order. A machine needs no Engine where a bus has workers for all jobs elsewhere."""
+    checks = [
         check
-        for probe in (_engine, _redis, _key, _workers, _trivy, _buildx, _extras)
-        for check in _safely(probe, settings)
+        for probe in (_engine, _redis, _key, _deployment, _trivy, _buildx, _extras)
+        for check in _safely(probe.__name__, partial(probe, settings))
+    ]
+    served = any(check.name == "workers" and check.level is Level.OK for check in checks)
+    return [
+        replace(check, level=Level.WARNING)
+        if served and check.name == "engine" and check.level is Level.MISSING
+        else check
+        for check in checks
     ]
 
 
@@ -98,10 +88,11 @@ def settings(env: Mapping[str, str]) -> list[Setting]:
     return listed
 
 
-def _safely(probe: Callable[[Settings], Iterator[Check]], settings: Settings) -> list[Check]:
-    name = probe.__name__.removeprefix("_")
+def _safely(name: str, probe: Callable[[], Iterator[Check]]) -> list[Check]:
+    name = name.removeprefix("_").replace("_", " ")
     try:
-        return list(probe(settings))
+        with reachable():
+            return list(probe())
     except DockbusError as error:
         return [Check(name, Level.MISSING, f"{error.title} {error.detail}".strip(), error.advice)]
     except Exception as error:  # noqa: BLE001  a doctor that dies helps nobody
@@ -155,27 +146,7 @@ def _redis(settings: Settings) -> Iterator[Check]:
         yield Check("redis", Level.MISSING, found, "Upgrade it to 6.2 or newer.")
     else:
         yield Check("redis", Level.OK, found)
-    yield (
-        Check("redis persistence", Level.OK, "append-only file on")
-        if info.get("aof_enabled")
-        else Check(
-            "redis persistence",
-            Level.WARNING,
-            "append-only file off",
-            "A crash loses jobs that were accepted; set `appendonly yes` and `appendfsync always`.",
-        )
-    )
-    policy = str(info.get("maxmemory_policy"))
-    yield (
-        Check("redis memory", Level.OK, policy)
-        if policy == "noeviction"
-        else Check(
-            "redis memory",
-            Level.WARNING,
-            f"maxmemory-policy {policy}",
-            "A full Redis drops jobs; set `maxmemory-policy noeviction`.",
-        )
-    )
+    yield from redis_state(info)
     yield (
         Check("clock", Level.OK, f"{abs(ahead):.1f} s off that of Redis")
         if abs(ahead) <= MOST_SKEW
@@ -186,6 +157,39 @@ def _redis(settings: Settings) -> Iterator[Check]:
             "Delays and heartbeats need clocks that agree; run NTP on both machines.",
         )
     )
+
+
+def redis_state(info: Mapping[str, Any]) -> Iterator[Check]:
+    """How a Redis is set up and how it is, of what it tells of itself (INFO)."""
+    if info.get("role") == "slave":
+        advice = "DOCKBUS_REDIS_URL must name the primary; a replica takes no changes."
+        yield Check("redis role", Level.MISSING, "a replica", advice)
+    yield _persistence(info)
+    yield _memory(info)
+
+
+def _persistence(info: Mapping[str, Any]) -> Check:
+    name = "redis persistence"
+    for field in ("aof_last_write_status", "rdb_last_bgsave_status"):
+        if info.get(field, "ok") != "ok":
+            return judged(name, f"{field} is {info[field]}", "See to its disk: its log says more.")
+    if info.get("aof_enabled"):
+        return judged(name, "append-only file on")
+    advice = "A crash loses jobs that were accepted; set `appendonly yes` and `appendfsync always`."
+    return judged(name, "append-only file off", advice)
+
+
+def _memory(info: Mapping[str, Any]) -> Check:
+    name, policy = "redis memory", str(info.get("maxmemory_policy"))
+    if policy != "noeviction":
+        advice = "A full Redis drops jobs; set `maxmemory-policy noeviction`."
+        return judged(name, f"maxmemory-policy {policy}", advice)
+    used, most = info["used_memory"], info["maxmemory"]
+    found = f"{policy}, {show_size(used)}{f' of {show_size(most)}' if most else ''} used"
+    if not most or used <= MOST_MEMORY * most:
+        return judged(name, found)
+    advice = "Full, it takes no more jobs: raise `maxmemory`, or lower DOCKBUS_BUS_RESULT_TTL or DOCKBUS_BUS_EVENTS."
+    return judged(name, found, advice)
 
 
 def _key(settings: Settings) -> Iterator[Check]:
@@ -199,7 +203,7 @@ def _key(settings: Settings) -> Iterator[Check]:
     yield Check("key", Level.OK, f"from {where}")
 
 
-def _workers(settings: Settings) -> Iterator[Check]:
+def _deployment(settings: Settings) -> Iterator[Check]:
     with _client(settings.redis_url) as client:
         try:
             client.ping()
@@ -210,19 +214,9 @@ def _workers(settings: Settings) -> Iterator[Check]:
     except SettingsError:
         return  # likewise
     with bus:
-        queues = bus.queues()
-    found = ", ".join(f"{queue.name} {queue.workers}" for queue in queues)
-    unserved = [
-        queue.name
-        for queue in queues
-        if not queue.workers and (queue.queued or "@" not in queue.name)
-    ]
-    if unserved:
-        kinds = sorted({name.partition("@")[0] for name in unserved})
-        advice = "Start them: " + ", ".join(f"`dockbus worker {kind}`" for kind in kinds)
-        yield Check("workers", Level.WARNING, found, advice)
-    else:
-        yield Check("workers", Level.OK, found)
+        now = deployment.now_of(bus.redis)
+        for probe in deployment.PROBES:
+            yield from _safely(probe.__name__, partial(probe, bus, now))
 
 
 def _trivy(settings: Settings) -> Iterator[Check]:

@@ -20,6 +20,7 @@ the HTTP problem type, the field in a job's record and the word to search the do
     │   ├── JobCanceled
     │   ├── JobTimeout
     │   ├── JobRefused
+    │   │   └── JobTooNew
     │   ├── JobExpired
     │   ├── DependencyFailed
     │   ├── WorkerLost
@@ -174,6 +175,18 @@ class JobRefused(JobError):
 
     Give every producer and worker the same DOCKBUS_BUS_KEY, and find out who else can write to this Redis.
     """
+
+
+class JobTooNew(JobRefused):
+    """The job was ordered by a newer dockbus, and this version does not know all that it says.
+
+    Upgrade what is older. A worker leaves such a job to newer ones, as long as its order holds.
+    """
+
+    def __init__(self, detail: str = "", *, expires: float = 0.0) -> None:
+        super().__init__(detail)
+        self.expires = expires
+        """The second of the epoch after which no attempt may begin."""
 
 
 class JobExpired(JobError):

@@ -13,6 +13,9 @@ from dockbus.retries import RetryPolicy
 from dockbus.settings import Name
 from dockbus.units import Seconds
 
+SCHEMA = 1
+"""Which fields an order may have: raised with every release that adds one, so that older workers leave such an order to
+newer ones. Orders of older schemas are understood as long as they hold."""
 LONGEST_DELAY = 366 * 24 * 3600
 LONGEST_TIMEOUT = 7 * 24 * 3600
 

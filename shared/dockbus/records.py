@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from dockbus.errors import DockbusError, sentence
+from dockbus.errors import DockbusError, JobRefused, JobTooNew, sentence
 from dockbus.ids import JobId
 from dockbus.jobs import Kind, Result, Spec
 from dockbus.orders import Terms
@@ -106,6 +106,11 @@ class JobRecord(_Record):
     def duration(self) -> float | None:
         """Seconds from the start of the latest attempt to its end, if it has one."""
         return (self.ended - self.started).total_seconds() if self.started and self.ended else None
+
+    def refusal(self) -> JobRefused:
+        """What to raise where its spec is needed and there is none."""
+        error = self.error or Failure.of(JobRefused(self.id))
+        return (JobTooNew if error.code == JobTooNew().code else JobRefused)(error.detail)
 
 
 class QueueRecord(_Record):

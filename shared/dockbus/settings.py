@@ -7,23 +7,19 @@ also be given as a file (`DOCKBUS_BUS_KEY_FILE`). A misspelt `DOCKBUS_*` variabl
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast, get_args
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from dockbus.errors import SettingsError, near_miss
+from dockbus.secret_file import secret_file
 
 PREFIX = "DOCKBUS_"
-_FOREIGN = {
-    "DOCKBUS_CI",
-    "DOCKBUS_REDIS_PASSWORD",
-}  # read by the tests' set-up, and by docker-compose.yml
+_FOREIGN = {"DOCKBUS_CI"}  # read by the tests' set-up
 
 PolicyLevel = Literal["privileged", "baseline", "restricted"]
 """How much a policy refuses, the least first."""
@@ -49,6 +45,8 @@ class RedisSettings(_Group):
     url: str = ""
     """Redis to use, such as `redis://:password@host:6379/0` or `unix:///path/redis.sock`. Empty: the
     embedded Redis that `dockbus up` keeps in the data folder."""
+    password: SecretStr = SecretStr("")
+    """The password of the Redis at `url`, where that has none."""
     outage: float = Field(default=60.0, ge=0)
     """Seconds a worker or the event producer rides out a Redis that does not answer; the command line, the
     HTTP API and `Bus` say so within about a second instead."""
@@ -203,6 +201,15 @@ class ScheduleSettings(_Group):
     """Schedule file, or folder of `*.yaml` schedule files, that `dockbus schedule` runs."""
 
 
+class ScaleSettings(_Group):
+    """The autoscaler."""
+
+    path: str = ""
+    """YAML file that says which services `dockbus scale` keeps at which size."""
+    interval: float = Field(default=5.0, ge=0.1)
+    """Seconds between two looks at queues and workers."""
+
+
 class MetricsSettings(_Group):
     """Metrics for Prometheus."""
 
@@ -246,6 +253,15 @@ class MetricsSettings(_Group):
         )
 
 
+class LogSettings(_Group):
+    """What programs that go on running say of themselves, on standard error."""
+
+    format: Literal["human", "json"] = "human"
+    """`human`: lines to be read; `json`: one object a line, for programs."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is less than this is not said."""
+
+
 class Settings(_Group):
     """All settings of one process."""
 
@@ -261,7 +277,9 @@ class Settings(_Group):
     scan: ScanSettings = ScanSettings()
     watch: WatchSettings = WatchSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    scale: ScaleSettings = ScaleSettings()
     metrics: MetricsSettings = MetricsSettings()
+    log: LogSettings = LogSettings()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Self:
@@ -305,8 +323,15 @@ class Settings(_Group):
 
     @property
     def redis_url(self) -> str:
-        """The URL given, else the embedded Redis' socket in the data folder."""
-        return self.redis.url or f"unix://{self.bus.data_dir / 'redis.sock'}"
+        """The URL given, with the password in it, else the embedded Redis' socket in the data folder."""
+        if not self.redis.url:
+            return f"unix://{self.bus.data_dir / 'redis.sock'}"
+        password = self.redis.password.get_secret_value()
+        parts = urlsplit(self.redis.url)
+        if not password or parts.password:
+            return self.redis.url
+        user, _, host = parts.netloc.rpartition("@")
+        return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
 
     def bus_key(self) -> bytes:
         """The key that signs jobs.
@@ -322,7 +347,7 @@ class Settings(_Group):
                 "DOCKBUS_REDIS_URL is set but DOCKBUS_BUS_KEY is not. "
                 "Make a key with `openssl rand -hex 32` and give it to every producer and worker of this bus"
             )
-        return _secret_file(file).encode()
+        return secret_file(file).encode()
 
     def bus_keys(self) -> list[bytes]:
         """The keys whose signatures hold, the one to sign with first.
@@ -335,7 +360,7 @@ class Settings(_Group):
 
     def api_token(self) -> str:
         """The bearer token of the HTTP API; made in the data folder where none is given."""
-        return self.api.token.get_secret_value() or _secret_file(self.bus.data_dir / "token")
+        return self.api.token.get_secret_value() or secret_file(self.bus.data_dir / "token")
 
 
 class Variable(BaseModel):
@@ -368,22 +393,3 @@ def variables() -> dict[str, Variable]:
 
 def _shown(value: Any) -> str:  # noqa: ANN401  a default may be anything
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-
-
-def _secret_file(file: Path) -> str:
-    """The secret in `file`; made there, readable by its owner only, when there is none."""
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not file.exists():
-            # Linked into place whole, so that two first starts agree and no reader sees half a secret.
-            with tempfile.NamedTemporaryFile("w", dir=file.parent) as draft:
-                draft.write(secrets.token_hex(32))
-                draft.flush()
-                with contextlib.suppress(FileExistsError):
-                    os.link(draft.name, file)
-        secret = file.read_text().strip()
-    except OSError as error:
-        raise SettingsError(f"cannot keep a secret in {file}: {error.strerror}") from error
-    if not secret:  # it would let everybody in
-        raise SettingsError(f"{file} is empty; remove it to have a new secret made")
-    return secret

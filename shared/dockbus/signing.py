@@ -18,10 +18,10 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
-from dockbus.errors import InvalidSpec, JobExpired, JobRefused
+from dockbus.errors import InvalidSpec, JobExpired, JobRefused, JobTooNew
 from dockbus.ids import JobId
 from dockbus.jobs import explain
-from dockbus.orders import Order
+from dockbus.orders import SCHEMA, Order
 
 MAX_BYTES = 1024 * 1024
 """Most bytes a job's data may unpack to."""
@@ -40,7 +40,7 @@ _FOREIGN = (
 
 
 def pack(order: Order, expires: int) -> bytes:
-    """The data of a job: RQ's call of the kind with the spec, and how, as keyword arguments.
+    """The data of a job: RQ's call of the kind with the spec, and how, as keyword arguments. It says by which schema.
 
     Args:
         order: what to do.
@@ -51,7 +51,7 @@ def pack(order: Order, expires: int) -> bytes:
     """
     spec = order.spec.model_dump_json()
     terms = order.model_dump_json(exclude={"spec"}, exclude_defaults=True)
-    how = f'{{"expires":{expires}' + ("}" if terms == "{}" else f",{terms[1:]}")
+    how = f'{{"expires":{expires},"schema":{SCHEMA}' + ("}" if terms == "{}" else f",{terms[1:]}")
     data = f'["{order.spec.kind}",null,[{spec}],{how}]'.encode()
     if len(data) > MAX_BYTES:
         raise InvalidSpec(f"it takes {len(data)} bytes; a job may have {MAX_BYTES}")
@@ -73,6 +73,7 @@ def verify(keys: Sequence[bytes], job: JobId, fields: Mapping[str, bytes]) -> Or
 
     Raises:
         JobRefused: no holder of a key wrote this for this job.
+        JobTooNew: one did, by a newer schema, and this version does not know all of it.
     """
     order, _ = _opened(keys, job, fields)
     return order
@@ -83,9 +84,15 @@ def admit(keys: Sequence[bytes], job: JobId, fields: Mapping[str, bytes]) -> Ord
 
     Raises:
         JobRefused: no holder of a key wrote this for this job.
+        JobTooNew: one did, by a newer schema, and this version does not know all of it.
         JobExpired: its time is over.
     """
-    order, expires = _opened(keys, job, fields)
+    try:
+        order, expires = _opened(keys, job, fields)
+    except JobTooNew as error:
+        if time.time() > error.expires:
+            raise JobExpired(job) from None
+        raise
     if time.time() > expires:
         raise JobExpired(job)
     return order
@@ -109,13 +116,25 @@ def _opened(keys: Sequence[bytes], job: JobId, fields: Mapping[str, bytes]) -> t
 
 
 def _order(data: bytes) -> tuple[Order, float]:
+    schema, expires = 1, 0.0
     try:  # signed, but perhaps by another version of dockbus
         kind, _, (spec,), how = cast("list[Any]", json.loads(data))
         expires = float(how.pop("expires"))
+        schema = int(how.pop("schema", 1))
         order = Order.model_validate_json(json.dumps({"spec": spec, **how}))
     except ValidationError as error:
+        if schema > SCHEMA:
+            why = f"its schema is {schema} and this version knows {SCHEMA}: {explain(error)}"
+            raise JobTooNew(why, expires=expires) from None
         raise JobRefused(f"this version cannot read it ({explain(error)})") from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise JobRefused(f"this version cannot read it ({error})") from None
     if order.spec.kind != kind:
         raise JobRefused(f"it calls {kind!r} with a spec of kind {order.spec.kind.value!r}")

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from dockbus import doctor
-from dockbus.doctor import Check, Level
+from dockbus.checks import Check, Level
 from dockbus.settings import (
     BusSettings,
     EngineSettings,
@@ -130,3 +130,36 @@ def test_every_setting_is_listed_with_its_origin_and_without_its_secret(tmp_path
     assert told["DOCKBUS_ENGINE_HOST"] == ("tcp://127.0.0.1:2375", "DOCKER_HOST")
     assert told["DOCKBUS_WORKER_SLOTS"] == ("4", "default")
     assert "hush" not in repr(listed)
+
+
+@pytest.mark.parametrize(
+    ("told", "name", "level", "found"),
+    [
+        ({}, "redis persistence", Level.OK, "append-only file on"),
+        ({"aof_enabled": 0}, "redis persistence", Level.WARNING, "append-only file off"),
+        ({"aof_last_write_status": "err"}, "redis persistence", Level.WARNING, "aof_last_write"),
+        ({"rdb_last_bgsave_status": "err"}, "redis persistence", Level.WARNING, "rdb_last_bgsave"),
+        ({"role": "slave"}, "redis role", Level.MISSING, "a replica"),
+        ({"maxmemory_policy": "allkeys-lru"}, "redis memory", Level.WARNING, "allkeys-lru"),
+        ({"maxmemory": 1000}, "redis memory", Level.OK, "500 B of 1000 B used"),
+        ({"maxmemory": 600}, "redis memory", Level.WARNING, "500 B of 600 B used"),
+    ],
+)
+def test_what_redis_tells_of_itself_is_judged(
+    told: dict[str, object], name: str, level: Level, found: str
+) -> None:
+    sound = {
+        "role": "master",
+        "aof_enabled": 1,
+        "aof_last_write_status": "ok",
+        "rdb_last_bgsave_status": "ok",
+        "maxmemory_policy": "noeviction",
+        "used_memory": 500,
+        "maxmemory": 0,
+    }
+
+    checks = {check.name: check for check in doctor.redis_state(sound | told)}
+
+    assert checks[name].level is level
+    assert found in checks[name].found
+    assert bool(checks[name].advice) is (level is not Level.OK)

@@ -36,5 +36,5 @@ def main(
         settings = settings.model_copy(
             update={"worker": settings.worker.model_copy(update={"slots": slots})}
         )
-    log_to_stderr()
+    log_to_stderr(settings.log, program="worker", engine=settings.engine.name, queue=queue.value)
     WorkerProcess(queue, settings).run()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import typer
 
 metrics = typer.Typer(help="Serve metrics for Prometheus.")
@@ -17,5 +19,6 @@ def run() -> None:
     from dockbus.settings import Settings  # noqa: PLC0415
     from dockbus_workers.metrics.server import serve  # noqa: PLC0415  the docker SDK is heavy
 
-    log_to_stderr()
-    serve(Settings.from_env(), typer.echo)
+    settings = Settings.from_env()
+    log_to_stderr(settings.log, program="metrics", engine=settings.engine.name)
+    serve(settings, logging.getLogger(__name__).info)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from dockbus.errors import DockbusError, JobCanceled, WorkerLost
+from dockbus.errors import DockbusError, JobCanceled, JobTooNew, WorkerLost
 from dockbus.queue import End
 from dockbus.records import Failure
 from dockbus.retries import RetryPolicy
@@ -15,11 +15,17 @@ from dockbus.retries import RetryPolicy
 class Outcome:
     """How an attempt ended."""
 
-    how: End | Literal["retry", "back"]
+    how: End | Literal["retry", "back", "pass"]
     value: str = ""
     """The JSON of the result, or of the failure."""
     pause: float = 0.0
     """Seconds before another attempt."""
+
+
+def passed_on(reason: JobTooNew, attempt: int) -> Outcome:
+    """What becomes of a job that this version does not know: others may take it, after a pause that grows to a minute."""
+    kept = Failure.of(reason).model_dump_json(exclude_defaults=True)
+    return Outcome("pass", kept, min(60.0, 2.0 ** min(attempt, 6)))
 
 
 def judge(error: BaseException, failure: Failure, attempt: int, policy: RetryPolicy) -> Outcome:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.metadata import version
 from typing import Any, cast
 
 import redis.exceptions
@@ -24,18 +25,20 @@ from rq.worker import BaseWorker, WorkerStatus
 
 from dockbus.bus import Bus
 from dockbus.engine import Engine
-from dockbus.errors import DockbusError, JobError
+from dockbus.errors import DockbusError, JobError, JobTooNew
+from dockbus.logs import about
 from dockbus.orders import Order
 from dockbus.queue import Attempt, Attempts
 from dockbus.records import Failure
 from dockbus_workers.context import Detached, HandBack, JobContext
 from dockbus_workers.handlers import CLEARING, HANDLERS
 from dockbus_workers.measures import measures
-from dockbus_workers.outcome import Outcome, judge
+from dockbus_workers.outcome import Outcome, judge, passed_on
 from dockbus_workers.policing import check_policy
 
 log = logging.getLogger(__name__)
 
+VERSION = version("dockbus")
 POLL = 0.5
 """Seconds one wait for a job takes at most; also how soon a worker notices that it should stop."""
 
@@ -83,6 +86,11 @@ class SlotWorker(BaseWorker):
         """How many jobs run now."""
         return len(self._running)
 
+    @property
+    def silent(self) -> float:
+        """Seconds since its last sign of life."""
+        return time.monotonic() - self._beaten
+
     # -- the loop --------------------------------------------------------------------------
 
     def serve(self, stopping: threading.Event, ready: Callable[[], bool]) -> None:
@@ -116,13 +124,20 @@ class SlotWorker(BaseWorker):
             self.serves, engine=self._engine.name, worker=self.name, most=most
         )
         for job in dropped:
-            log.warning("queue %s had an entry for %s, which is no queued job", self.serves, job)
+            words = "queue %s had an entry for %s, which is no queued job"
+            log.warning(words, self.serves, job, extra={"queue": self.serves, "job": job})
         for attempt in begun:
             self._running[attempt.job, attempt.token] = attempt
-            self._pool.submit(self._perform, attempt)
+            self._pool.submit(self._in_slot, attempt)
         return len(begun)
 
     # -- one attempt -----------------------------------------------------------------------
+
+    def _in_slot(self, attempt: Attempt) -> None:
+        order = attempt.order
+        kind = "" if isinstance(order, JobError) else order.spec.kind.value
+        with about(queue=self.serves, kind=kind, job=attempt.job):
+            self._perform(attempt)
 
     def _perform(self, attempt: Attempt) -> None:
         begun = time.monotonic()
@@ -161,6 +176,9 @@ class SlotWorker(BaseWorker):
             Detached: there is nothing to record.
         """
         order = attempt.order
+        if isinstance(order, JobTooNew):
+            log.warning("job %s: %s", attempt.job, order)
+            return passed_on(order, int(attempt.token)), []
         if isinstance(order, JobError):
             log.error("job %s: %s", attempt.job, order)
             return Outcome("failed", Failure.of(order).model_dump_json(exclude_defaults=True)), []
@@ -205,7 +223,7 @@ class SlotWorker(BaseWorker):
 
     def _clear(self, attempt: Attempt, outcome: Outcome, remains: list[Callable[[], None]]) -> None:
         """Note the outcome, then remove what the attempt has made: never the other way round."""
-        if outcome.how == "retry" or outcome.how == "back":  # noqa: PLR1714  so that types narrow
+        if outcome.how == "retry" or outcome.how == "back" or outcome.how == "pass":  # noqa: PLR1714  so that types narrow
             return
         if not self._attempts.conclude(attempt, outcome.how, outcome.value):
             raise Detached("its lease had run out")
@@ -218,6 +236,8 @@ class SlotWorker(BaseWorker):
     def _tell(self, attempt: Attempt, outcome: Outcome) -> None:
         if outcome.how == "retry":
             log.info("job %s: another attempt in %.1f s", attempt.job, outcome.pause)
+        elif outcome.how == "pass":
+            log.info("job %s: left to a newer worker in %.0f s", attempt.job, outcome.pause)
         elif outcome.how == "back":
             log.info("job %s: handed back to its queue", attempt.job)
         else:
@@ -248,21 +268,21 @@ class SlotWorker(BaseWorker):
         now = time.monotonic()
         if now >= self._trusted and now - self._beaten < self._lease / 2:
             for job in self._attempts.reap(self.serves):
-                log.warning("job %s: its worker is gone; queued again", job)
+                log.warning("job %s: its worker is gone; queued again", job, extra={"job": job})
 
     def mend(self) -> None:
         """Look at some jobs for what no transition of ours could have left."""
         for job in self._attempts.mend():
-            log.warning("job %s was queued but in no queue; queued again", job)
+            log.warning("job %s was queued but in no queue; queued again", job, extra={"job": job})
 
     def leave(self) -> None:
         """Say that this worker is no more."""
         self.register_death()  # type: ignore[no-untyped-call]
 
     def serialize(self) -> dict[str, Any]:
-        """What Redis is told of it at its birth: RQ's own fields, and its slots, which its process' two workers share."""
+        """What Redis is told of it at its birth: RQ's own fields, its slots, which its process' two workers share, and its dockbus."""
         known = cast("dict[str, Any]", super().serialize())
-        return known | {"slots": self._bus.settings.worker.slots}
+        return known | {"slots": self._bus.settings.worker.slots, "dockbus": VERSION}
 
     def _register(self) -> None:
         self.register_birth()  # type: ignore[no-untyped-call]

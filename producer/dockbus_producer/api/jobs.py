@@ -19,7 +19,7 @@ from dockbus import (
     JobState,
     KeyConflict,
 )
-from dockbus.errors import JobRefused
+from dockbus.errors import JobRefused, JobTooNew
 from dockbus.ids import BEGINNING, JobId, StreamId
 from dockbus.joblog import LogLine, Progress
 from dockbus_producer.api.access import TheBus
@@ -120,7 +120,9 @@ def cancel_job(job: TheJob) -> JobRecord:
 @router.post(
     "/{job_id}/replay",
     status_code=202,
-    responses=problems(JobNotFound, JobNotReplayable, JobRefused, BodyTooLarge, InvalidSpec),
+    responses=problems(
+        JobNotFound, JobNotReplayable, JobRefused, JobTooNew, BodyTooLarge, InvalidSpec
+    ),
     openapi_extra=takes(ReplayRequest, REPLAY_EXAMPLES, required=False),
 )
 def replay_job(

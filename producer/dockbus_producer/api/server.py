@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import socket
-import sys
 from types import FrameType
 
 import uvicorn
@@ -27,12 +26,17 @@ def serve(settings: Settings) -> None:
     with Bus(settings, patience=1.0) as bus, _listen(settings.api.host, settings.api.port) as sock:
         app = create_app(bus, settings.api_token())
         server = make_server(app)
+
+        def stop(_number: int, _frame: FrameType | None) -> None:
+            server.should_exit = True
+
         # uvicorn takes these over while it serves, and raises what it got anew when it has stopped.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _exit)
+            signal.signal(number, stop)
         log.info("the API listens on http://%s:%d", settings.api.host, sock.getsockname()[1])
         with own_metrics(settings.metrics, "HTTP API", app.state.metrics):
             server.run([sock])
+        log.info("the API has stopped")
 
 
 def make_server(app: FastAPI) -> uvicorn.Server:
@@ -49,11 +53,6 @@ def make_server(app: FastAPI) -> uvicorn.Server:
     )
     app.state.stopping = lambda: server.should_exit
     return server
-
-
-def _exit(_signal: int, _frame: FrameType | None) -> None:
-    log.info("the API has stopped")
-    sys.exit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -90,6 +90,12 @@ class DockerEvents:
         """Whether the Engine is heard; None before the first try."""
         return self.reader.connected if self.reader else None
 
+    def trouble(self) -> str:
+        """What keeps it from being of use: Redis or the Engine; empty if nothing does."""
+        if self.redis_away or self.reader is None:
+            return "Redis does not answer"
+        return "" if self.connected else "the Engine does not answer"
+
     def run(self) -> None:
         """Watch until `stop` is called. Neither an Engine nor a Redis that is away ends it."""
         saved = self._insist(self._ledger.cursor)
@@ -168,6 +174,7 @@ class DockerEvents:
         self.leads = True
 
     def _stand_by(self, reader: Reader) -> None:
+        self._say_back(reader)
         if self.leads:
             log.warning("another process leads for Engine %s now", self._name)
         self.leads, self._epoch = False, 0

@@ -13,6 +13,7 @@ import typer
 
 from dockbus import doctor as checkup
 from dockbus.bus import Bus
+from dockbus.checks import Level
 from dockbus.cli import output, terminal
 from dockbus.cli.options import Follow, JobArgument, Json
 from dockbus.records import JobState
@@ -108,7 +109,7 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check what this machine has for dockbus, and say what to do; exits with 1 if something needed is missing."""
+    """Check this machine and the deployment, and say what to do; exits with 1 if something needed is missing."""
     if settings:
         listed = checkup.settings(os.environ)
         output.document(listed) if as_json else output.settings(listed)
@@ -116,5 +117,5 @@ def doctor(
         return
     found = checkup.examine(Settings.from_env())
     output.document(found) if as_json else output.checks(found)
-    if any(check.level is checkup.Level.MISSING for check in found):
+    if any(check.level is Level.MISSING for check in found):
         raise typer.Exit(1)

@@ -16,7 +16,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from dockbus.cli import inventory, kinds, look, order, output, stats, terminal
+from dockbus import logs
+from dockbus.cli import backup, inventory, kinds, look, order, output, stats, terminal
 from dockbus.cli.events import events
 from dockbus.cli.options import JSON
 from dockbus.cli.policy import policy
@@ -28,6 +29,7 @@ CONTRIBUTED = {
     "api": "Serve the HTTP API.",
     "metrics": "Serve the metrics of this Engine's containers to Prometheus.",
     "rules": "Check rules, ask why they did or did not act, and resume them.",
+    "scale": "Keep as many workers as the jobs need.",
     "schedule": "Put jobs on the bus at their times.",
     "schedules": "Check a schedule file without running anything.",
     "sinks": "Look at the URLs that are told of events, and send again.",
@@ -68,7 +70,7 @@ PANELS: dict[str, tuple[Callable[..., None], ...]] = {
         look.doctor,
         policy,
     ),
-    "Run the bus": (up,),
+    "Run the bus": (up, backup.backup, backup.restore),
 }
 
 
@@ -124,7 +126,10 @@ class Root(TyperGroup):
             problem: DockbusError = MissingExtra(command.entry.extras[0], missing.name or "")
         except DockbusError as error:
             problem = error
-        output.error(problem, as_json=ctx.meta.get(JSON, False))
+        if logs.are_objects():
+            logging.getLogger("dockbus").critical("%s", problem)
+        else:
+            output.error(problem, as_json=ctx.meta.get(JSON, False))
         raise typer.Exit(1)
 
 

@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dockbus.artefacts import Artefact
+from dockbus.checks import Check, Level
 from dockbus.cli.results import result, what
 from dockbus.cli.terminal import Cell, cell, console, line, printable, short, table
-from dockbus.doctor import Check, Level, Setting
+from dockbus.doctor import Setting
 from dockbus.errors import DockbusError
 from dockbus.joblog import LogLine
 from dockbus.jobs import CleanupResult, ScanResult

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import logging
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ from rich.text import Text
 from dockbus import programs
 from dockbus.errors import MissingExtra, SettingsError
 from dockbus.jobs import Queue
+from dockbus.logs import are_objects, log_to_stderr
 from dockbus.settings import Settings
 from dockbus.supervisor import Supervisor
 
@@ -39,6 +41,7 @@ _COLOURS = (
     "bright_yellow",
 )
 _console = Console(stderr=True, highlight=False)
+log = logging.getLogger(__name__)
 
 
 def up(
@@ -53,6 +56,8 @@ def up(
 ) -> None:
     """Run the whole bus on this machine, until Ctrl-C."""
     settings = Settings.from_env()
+    if settings.log.format == "json":
+        log_to_stderr(settings.log, program="up")
     stopped = threading.Event()
 
     def stop(_number: int, _frame: object) -> None:
@@ -60,10 +65,10 @@ def up(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    with running(settings, say=_tell, rules=rules, schedules=schedules) as whole:
+    with running(settings, say=tell, rules=rules, schedules=schedules) as whole:
         _welcome(whole)
         stopped.wait()
-        _tell("dockbus", "stopping (jobs that run get some time to end)")
+        tell("dockbus", "stopping (jobs that run get some time to end)")
 
 
 @contextlib.contextmanager
@@ -162,7 +167,14 @@ def _wait_for_api(settings: Settings, timeout: float = 30.0) -> None:
         time.sleep(0.1)
 
 
-def _tell(name: str, line: str) -> None:
+def tell(name: str, line: str) -> None:
+    """Show a line of one of the programs, or hand it on where they say objects."""
+    if are_objects():
+        if line.startswith("{"):  # a program's own
+            sys.stderr.write(f"{line}\n")
+        else:
+            log.info("%s: %s", name, line.strip())
+        return
     colour = _COLOURS[sum(name.encode()) % len(_COLOURS)]
     _console.print(
         Text(f"{name:>9} │ ", style=colour).append(line, style="default"), soft_wrap=True
@@ -185,4 +197,4 @@ def _welcome(settings: Settings) -> None:
         + (" (private: its images and containers go when this stops)" if private else ""),
         f"  try it      in another terminal: dockbus run {image} -- echo hello",
     ):
-        _tell("dockbus", line)
+        tell("dockbus", line)

@@ -151,7 +151,7 @@ class Attempts:
     def settle(
         self,
         attempt: Attempt,
-        how: End | Literal["retry", "back"],
+        how: End | Literal["retry", "back", "pass"],
         value: str = "",
         *,
         worker: str,
@@ -163,12 +163,13 @@ class Attempts:
 
         Args:
             attempt: which.
-            how: what becomes of the job; `back` puts it in front of its queue and does not count the attempt.
+            how: what becomes of the job; `back` puts it in front of its queue, `pass` schedules it for another worker;
+                neither counts the attempt.
             value: the JSON of the result, or of the failure.
             worker: whose counters to add to.
             took: seconds.
             idle: whether the worker has nothing else to do.
-            pause: seconds before a `retry`.
+            pause: seconds before a `retry`, or after a `pass`.
         """
         end = (attempt.job, attempt.token, how, value, worker, took, "1" if idle else "", pause)
         sent: tuple[Argument, ...] = (*end, *flat(attempt.counts))

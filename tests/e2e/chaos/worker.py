@@ -129,5 +129,6 @@ def main() -> None:
             Path(os.environ["CHAOS_CALM"]),
         )
     )
-    log_to_stderr()
-    WorkerProcess(Queue(sys.argv[1]), Settings.from_env()).run()
+    settings = Settings.from_env()
+    log_to_stderr(settings.log)
+    WorkerProcess(Queue(sys.argv[1]), settings).run()

@@ -14,7 +14,7 @@ from dockbus import Bus, Settings
 from dockbus.engine import Engine
 from dockbus.events import GAP
 from dockbus.jobs.running import Healthcheck
-from dockbus.settings import EngineSettings
+from dockbus.settings import EngineSettings, RedisSettings
 from dockbus.snapshot import ContainerState, EngineState
 from dockbus_producer.docker_events import audit, observer
 from dockbus_producer.docker_events.ledger import Fenced, Ledger
@@ -167,6 +167,23 @@ def test_who_was_frozen_while_another_took_over_changes_nothing(
         redis.delete("dockbus:watch:local:lease")
         wait_for(has(bus, container, "die"), what="its turn")
     assert actions(bus, container) == ["create", "start", "die"]
+
+
+def test_who_stands_by_after_an_outage_of_redis_is_of_use_again(
+    engine: Engine, settings: Settings, redis_url: str, redis: Redis
+) -> None:
+    with Plug(redis_url.removeprefix("unix://")) as plug:
+        behind = RedisSettings(url=f"redis://127.0.0.1:{plug.port}")
+        with (
+            Bus(settings.model_copy(update={"redis": behind})) as bus,
+            watching(engine, bus) as watch,
+        ):
+            wait_for(lambda: watch.leads and not watch.trouble(), what="it to lead")
+            plug.pull()
+            wait_for(lambda: watch.trouble() == "Redis does not answer", what="the outage")
+            redis.set("dockbus:watch:local:lease", "another")
+            plug.put_back()
+            wait_for(lambda: not watch.leads and not watch.trouble(), what="it to stand by")
 
 
 def test_the_books_refuse_all_but_the_newest_leader(bus: Bus, redis: Redis) -> None:

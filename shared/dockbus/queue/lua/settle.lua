@@ -1,7 +1,7 @@
 -- Ends an attempt, once however often the call is repeated. Answers 1, or 0 where it is superseded.
 -- ARGV: time, ID, token, how, value, worker, seconds it took, whether the worker is idle now ('1'),
--- seconds before a retry, then samples of the tally, each with how far to raise it.
---   How and value: succeeded RESULT · failed FAILURE · dead FAILURE · canceled · retry FAILURE · back
+-- seconds before a retry or after a pass, then samples of the tally, each with how far to raise it.
+--   How and value: succeeded RESULT · failed FAILURE · dead FAILURE · canceled · retry FAILURE · pass FAILURE · back
 
 local id, token, how, value = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local worker = '%RQ%:worker:' .. ARGV[6]
@@ -14,8 +14,8 @@ if how == 'succeeded' then
   finish(id, how, value)
 elseif how == 'failed' or how == 'dead' then
   finish(id, how, nil, value)
-elseif how == 'canceled' then
-  finish(id, how)
+elseif how == 'canceled' or how == 'pass' and get(id, 'cancel') ~= '' and get(id, 'engine') == '' then
+  finish(id, 'canceled')
 else
   leave(id)
   if how == 'back' then
@@ -23,7 +23,13 @@ else
     push(id, true, 'handed-back')
   else
     set(id, 'error', value)
-    if get(id, 'cancel') ~= '' then
+    if how == 'pass' then
+      -- This worker does not know such orders: for another one, and no attempt.
+      local before = math.max(whole(get(id, 'attempts')) - 1, 0)
+      set(id, 'attempts', before)
+      if before == 0 then release(get(id, 'exclusive'), id) end
+      schedule(id, string.format('%.6f', now + tonumber(ARGV[9])), {error = code(value), reason = 'passed-on'})
+    elseif get(id, 'cancel') ~= '' then
       -- Asked for while the attempt was failing, or what has to be cleared away cannot be reached: soon again,
       -- as often as it takes.
       set(id, 'attempts', math.max(whole(get(id, 'attempts')) - 1, 0))
@@ -37,7 +43,7 @@ end
 for i = 10, #ARGV, 2 do count(ARGV[i], tonumber(ARGV[i + 1])) end
 if redis.call('EXISTS', worker) == 1 then
   if how == 'succeeded' then redis.call('HINCRBY', worker, 'successful_job_count', 1)
-  elseif how ~= 'back' and how ~= 'canceled' then redis.call('HINCRBY', worker, 'failed_job_count', 1) end
+  elseif how ~= 'back' and how ~= 'pass' and how ~= 'canceled' then redis.call('HINCRBY', worker, 'failed_job_count', 1) end
   redis.call('HINCRBYFLOAT', worker, 'total_working_time', ARGV[7])
   if ARGV[8] == '1' then redis.call('HSET', worker, 'state', 'idle') end
 end
