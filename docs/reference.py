@@ -49,6 +49,8 @@ from dockbus_workers.metrics.bus_families import COUNTED, READ
 from dockbus_workers.metrics.families import CONTAINER, OWN
 from dockbus_workers.metrics.leadership import LEADS
 from dockbus_workers.registries import Registry
+from dockbus_workers.scaling import metrics as scaler_metrics
+from dockbus_workers.scaling.compose import COPIED
 
 HERE = Path(__file__).parent
 NOTE = "<!-- Written by docs/reference.py; change the code instead. -->\n"
@@ -84,6 +86,7 @@ SET = {
     LABEL_ORDER: "On the container of a run job: what tells this order from an earlier one with the same ID.",
     LABEL_REMOVE: "On the container of a run job: whether it goes when the job has succeeded, `true` or `false`; `never`: it "
     "stays also when that has failed.",
+    COPIED: "On the container of a worker: the autoscaler has made it, after one that Compose had made.",
 }
 """Labels that dockbus sets and trusts; a job that asks for one is refused."""
 
@@ -235,6 +238,7 @@ def _catalogues() -> Iterator[tuple[str, str, Iterable[Family]]]:
     yield "HTTP API", "From each `dockbus api`.", api_metrics.CATALOGUE
     yield "Watch", "From each `dockbus watch`.", watch_metrics.CATALOGUE
     yield "Worker", "From each `dockbus worker`.", worker_metrics.CATALOGUE
+    yield "Autoscaler", "From each `dockbus scale`.", scaler_metrics.CATALOGUE
     yield "Every process", "What the operating system says of it.", _of_processes()
 
 

@@ -21,6 +21,7 @@ from dockbus_producer import watch_metrics
 from dockbus_producer.api import metrics as api_metrics
 from dockbus_workers import worker_metrics
 from dockbus_workers.metrics import bus_families, families, leadership
+from dockbus_workers.scaling import metrics as scaler_metrics
 
 GRAFANA = Path(__file__).parent.parent / "grafana"
 DASHBOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
@@ -73,6 +74,12 @@ SCENARIOS: Mapping[str, str] = {
     "dockbus_http_request_seconds_bucket": "requests to the API",
     "dockbus_http_requests_total": "requests to the API; for the share of failures, two that end in 5xx",
     "dockbus_tally_left_out_total": "the tally is full",
+    "dockbus_scaler_decisions_total": "a service is scaled",
+    "dockbus_scaler_failures_total": "a service cannot be scaled",
+    "dockbus_scaler_leads": "a scaler runs",
+    "dockbus_scaler_replicas": "a scaler runs",
+    "dockbus_scaler_replicas_decided": "a scaler runs",
+    "dockbus_scaler_replicas_wanted": "a scaler runs",
 }
 """What has to happen before an expression that reads this metric has a result; all else is there after a minute of jobs.
 
@@ -221,7 +228,7 @@ def _families() -> Iterator[Family]:
     yield leadership.LEADS
     yield from bus_families.READ
     yield from bus_families.COUNTED
-    for program in (worker_metrics, watch_metrics, api_metrics):
+    for program in (worker_metrics, watch_metrics, api_metrics, scaler_metrics):
         yield from program.CATALOGUE
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from source.common import KIND, QUEUE, ROW_TO_KIND, ROW_TO_QUEUE, TO_KIND, TO_QUEUE
 from source.model import BAD_IF_ANY, NEAR_FULL, ODD_IF_ANY, OUTCOMES, Dashboard, Query, Row
 from source.panels import Column, graph, heatmap, stat, table
+from source.scaling import SCALING
 from source.work import WORK
 
 RATE = "[$__rate_interval]"
@@ -342,6 +343,6 @@ DASHBOARD = Dashboard(
         "job": 'kind=~"$kind",queue=~"$queue"',
     },
     variables=(KIND, QUEUE),
-    rows=(NOW, RED, QUEUES, WORK),
+    rows=(NOW, RED, QUEUES, SCALING, WORK),
     span="3h",
 )

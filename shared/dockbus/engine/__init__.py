@@ -31,6 +31,7 @@ from dockbus.engine.errors import (
 )
 from dockbus.engine.execs import ExecView
 from dockbus.engine.logins import CredentialsUnusable, Login
+from dockbus.engine.services import ServiceView
 from dockbus.engine.streams import Stream
 from dockbus.engine.views import (
     Container,
@@ -85,6 +86,7 @@ __all__ = [
     "RegistryUnavailable",
     "RegistryUntrusted",
     "RemoteImage",
+    "ServiceView",
     "SignalNotChosen",
     "Stream",
     "VolumeView",

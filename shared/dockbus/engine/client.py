@@ -35,6 +35,7 @@ from dockbus.engine.errors import (
 from dockbus.engine.execs import Execs
 from dockbus.engine.images import Images
 from dockbus.engine.networks import Networks
+from dockbus.engine.services import Services
 from dockbus.engine.streams import Stream, read_arrivals, read_objects
 from dockbus.engine.views import EngineEvent, EngineInfo, parse_guards
 from dockbus.engine.volumes import Volumes
@@ -63,6 +64,7 @@ class Engine:
         self.builds = Builds(self)
         self.networks = Networks(self)
         self.volumes = Volumes(self)
+        self.services = Services(self)
         self.disk = Disk(self)
 
     @property

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -163,22 +163,29 @@ class BusCollector(Collector):
         prefix = queue_key("")
         names = {raw.decode("utf-8", "replace").removeprefix(prefix) for raw in queues}
         names |= {queue.value for queue in Queue}
-        keys = sorted(workers)
-        with self._redis.pipeline(transaction=False) as pipe:
-            for name in sorted(names):
-                pipe.llen(queue_key(name))
-                for registry in REGISTRIES.values():
-                    pipe.zcard(registry_key(registry, name))
-                pipe.eval(_OLDEST, 1, queue_key(name), f"{RQ}:job:")
-            for key in keys:
-                pipe.hmget(key, *WORKER_FIELDS)
-            found = iter(pipe.execute(raise_on_error=False))
-        rows = [
-            QueueState.parse(name, next(found), [next(found) for _ in REGISTRIES], next(found))
-            for name in sorted(names)
-        ]
-        seen = [WorkerState.parse(key, next(found)) for key in keys]
-        return rows, [worker for worker in seen if worker]
+        return read_each(self._redis, names, sorted(workers))
+
+
+def read_each(
+    redis: Redis, names: Iterable[str], workers: Sequence[bytes]
+) -> tuple[list[QueueState], list[WorkerState]]:
+    """The queues of these names and the workers of these keys, in one round trip; a worker that is gone is left out."""
+    names = sorted(names)
+    with redis.pipeline(transaction=False) as pipe:
+        for name in names:
+            pipe.llen(queue_key(name))
+            for registry in REGISTRIES.values():
+                pipe.zcard(registry_key(registry, name))
+            pipe.eval(_OLDEST, 1, queue_key(name), f"{RQ}:job:")
+        for key in workers:
+            pipe.hmget(key, *WORKER_FIELDS)
+        found = iter(pipe.execute(raise_on_error=False))
+    rows = [
+        QueueState.parse(name, next(found), [next(found) for _ in REGISTRIES], next(found))
+        for name in names
+    ]
+    seen = [WorkerState.parse(key, next(found)) for key in workers]
+    return rows, [worker for worker in seen if worker]
 
 
 class Answer(Collector):

@@ -118,6 +118,17 @@ COUNTED = (
         "Attempts to deliver an event to a sink: delivered, failed (there is another one), or dead (given up).",
         outcome="delivered failed dead",
     ),
+    _counter(
+        "dockbus_scaler_decisions_total",
+        "fleet direction",
+        "Times that a service was to have more or fewer workers from now on, by `PROJECT/SERVICE`.",
+        direction="out in",
+    ),
+    _counter(
+        "dockbus_scaler_failures_total",
+        "fleet",
+        "Times that the workers of a service could not be made or taken away, each cause once as long as it lasts.",
+    ),
     _counter("dockbus_scans_total", "verdict", "Scans of images.", verdict="passed failed"),
     _counter(
         "dockbus_cleanup_reclaimed_bytes_total", "what", "Bytes of disk that cleanups have freed."
