@@ -10,16 +10,19 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dockbus.errors import MissingTool
 
-_PROGRAMS = {
+_Wanted = Mapping[str, tuple[str, ...]]
+"""Paths of programs, by the package that has them."""
+_PROGRAMS: _Wanted = {
     "docker.io": ("usr/sbin/dockerd", "usr/sbin/docker-proxy"),
     "containerd": ("usr/bin/containerd", "usr/bin/containerd-shim-runc-v2"),
     "docker-buildx": ("usr/libexec/docker/cli-plugins/docker-buildx",),
 }
+_COMPOSE: _Wanted = {"docker-compose": ("usr/libexec/docker/cli-plugins/docker-compose",)}
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -38,37 +41,50 @@ def programs(say: Callable[[str], None]) -> Path:
     Raises:
         MissingTool: this is no Debian, or its mirror gives no trixie.
     """
+    return _had("trixie", _PROGRAMS, say)
+
+
+def compose(say: Callable[[str], None]) -> Path:
+    """The program docker-compose, which needs no `docker` beside it.
+
+    Raises:
+        MissingTool: this is no Debian, or its mirror gives no trixie.
+    """
+    return _had("trixie-compose", _COMPOSE, say) / "docker-compose"
+
+
+def _had(name: str, wanted: _Wanted, say: Callable[[str], None]) -> Path:
+    """The folder of this name in the cache, with these programs in it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dockbus-tests"
     cache.mkdir(parents=True, exist_ok=True)
-    done, part = cache / "trixie", cache / "trixie.part"
-    with (cache / "trixie.lock").open("w") as lock:
+    done, part = cache / name, cache / f"{name}.part"
+    with (cache / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            say("fetching Docker Engine 26.1 and buildx of Debian trixie")
+            say(f"fetching {', '.join(wanted)} of Debian trixie")
             shutil.rmtree(part, ignore_errors=True)
-            _unpack(part)
+            _unpack(part, wanted)
             (part / "bin").rename(done)
             shutil.rmtree(part)
     return done
 
 
-def _unpack(folder: Path) -> None:
+def _unpack(folder: Path, wanted: _Wanted) -> None:
     """Put the programs into `folder/bin`."""
-    mirror = _mirror()
     for name in ("lists/partial", "cache/archives/partial", "root", "bin"):
         (folder / name).mkdir(parents=True)
     sources = folder / "sources.list"
-    sources.write_text(f"deb [signed-by={_KEYRING}] {mirror} trixie main\n")
+    sources.write_text(f"deb [signed-by={_KEYRING}] {mirror()} trixie main\n")
     apt = [
         *("apt-get", "--quiet", "-o", f"Dir::Etc::sourcelist={sources}"),
         *("-o", "Dir::Etc::sourceparts=-", "-o", f"Dir::State::Lists={folder / 'lists'}"),
         *("-o", f"Dir::Cache={folder / 'cache'}", "-o", "APT::Sandbox::User=root"),
     ]
     _run([*apt, "update"], folder)
-    _run([*apt, "download", *_PROGRAMS], folder)
+    _run([*apt, "download", *wanted], folder)
     for package in folder.glob("*.deb"):
         _run(["dpkg", "-x", str(package), str(folder / "root")], folder)
-    for paths in _PROGRAMS.values():
+    for paths in wanted.values():
         for path in paths:
             found = folder / "root" / path
             if not found.exists():
@@ -76,8 +92,12 @@ def _unpack(folder: Path) -> None:
             found.rename(folder / "bin" / found.name)
 
 
-def _mirror() -> str:
-    """The Debian mirror that this machine's own apt uses."""
+def mirror() -> str:
+    """The Debian mirror that this machine's own apt uses.
+
+    Raises:
+        MissingTool: this is no Debian.
+    """
     if not shutil.which("apt-get") or not _KEYRING.exists():
         raise MissingTool("Debian trixie's packages can be had on Debian alone")
     asked = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]

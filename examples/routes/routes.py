@@ -20,7 +20,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from dockbus import Bus, ContainerState, LabelModel, Watcher
+from dockbus import Bus, ContainerState, LabelModel, Settings, Watcher
 from dockbus.logs import log_to_stderr
 
 log = logging.getLogger("routes")
@@ -82,8 +82,9 @@ def write(routes: dict[str, dict[str, str]], file: Path) -> bool:
 
 def main(file: Path, *command: str) -> None:
     """Keep the file until SIGTERM or Ctrl-C."""
-    log_to_stderr()
-    with Bus.connect() as bus:
+    settings = Settings.from_env()
+    log_to_stderr(settings.log, program="routes")
+    with Bus.connect(settings) as bus:
         watcher = Watcher(bus, labels={"web.enabled": "true"}, prefix="web", schema=Route)
 
         def update() -> None:

@@ -1,8 +1,9 @@
-"""Metrics over HTTP, for every process that has some: `/metrics` for Prometheus, `/healthz` for supervisors, `/` for people.
+"""A process' metrics and health over HTTP: `/metrics` for Prometheus, `/healthz` and `/readyz` for supervisors, `/` for people.
 
 What is asked is answered at the scrape and nothing is kept between two. A collector that fails takes its own families
 from the page and no other's. `/healthz` says that this process answers and no more: a restart would not mend an Engine
-or a Redis. Only `/metrics` asks for the token; a certificate, where one is asked for, is asked of all.
+or a Redis. `/readyz` says whether it can be of use, as `/readyz` of the API does. Only `/metrics` asks for the token; a
+certificate, where one is asked for, is asked of all.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ READ_TIMEOUT = 10.0
 
 Collect = Callable[[float], Iterable[Collector]]
 """What to collect from at a scrape that may take about so many seconds."""
+Trouble = Callable[[], str]
+"""Asked for what keeps a process from being of use; empty if nothing does. Nobody needs a token to read it."""
 Answer = tuple[str, dict[str, str], bytes]
 """Status, headers, body."""
 _EOF = b"# EOF\n"  # the end of a page of OpenMetrics
@@ -59,12 +62,16 @@ class Page:
         about: what is measured here, such as `container metrics of one Docker Engine`.
         collect: asked anew at each scrape.
         token: what a scrape must carry; empty for nothing.
+        trouble: asked when somebody wants to know whether this process is of use.
     """
 
-    def __init__(self, about: str, collect: Collect, token: str = "") -> None:
+    def __init__(
+        self, about: str, collect: Collect, token: str = "", trouble: Trouble = str
+    ) -> None:
         self._about = about
         self._collect = collect
         self._token = token
+        self._trouble = trouble
         self._free = threading.BoundedSemaphore(SCRAPES)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
@@ -82,6 +89,9 @@ class Page:
                 return self._metrics(environ, until_sent)
             case "/healthz":
                 return _text("200 OK", "ok")
+            case "/readyz":
+                trouble = self._trouble()
+                return _text("503 Service Unavailable" if trouble else "200 OK", trouble or "ok")
             case "/":
                 return "200 OK", {"Content-Type": "text/html; charset=utf-8"}, self._landing()
             case _:
@@ -117,7 +127,7 @@ class Page:
         return f"""<!doctype html>
 <html lang="en"><title>dockbus metrics</title>
 <h1>dockbus metrics</h1>
-<p>The {self._about}: <a href="/metrics">/metrics</a>. Health: <a href="/healthz">/healthz</a>.
+<p>The {self._about}: <a href="/metrics">/metrics</a>. Health: <a href="/healthz">/healthz</a>, <a href="/readyz">/readyz</a>.
 """.encode()
 
 
@@ -214,14 +224,14 @@ class Handler(WSGIRequestHandler):
 
 @contextlib.contextmanager
 def listening(
-    settings: MetricsSettings, port: int, about: str, collect: Collect
+    settings: MetricsSettings, port: int, about: str, collect: Collect, trouble: Trouble = str
 ) -> Generator[Server]:
     """A server that is bound and does not serve yet; closed after the block.
 
     Raises:
         SettingsError: it cannot listen there, or cannot use the certificate.
     """
-    page = Page(about, collect, settings.token.get_secret_value())
+    page = Page(about, collect, settings.token.get_secret_value(), trouble)
     tls = _context(settings.cert_path) if settings.cert_path else None
     try:
         server = Server(settings.host, port, page, tls)
@@ -232,8 +242,10 @@ def listening(
 
 
 @contextlib.contextmanager
-def own_metrics(settings: MetricsSettings, about: str, *collectors: Collector) -> Generator[None]:
-    """While the block runs, a process' own metrics are served at DOCKBUS_METRICS_OWN_PORT; nothing where that is 0.
+def own_metrics(
+    settings: MetricsSettings, about: str, *collectors: Collector, trouble: Trouble = str
+) -> Generator[None]:
+    """While the block runs, a process' own metrics and health are served at DOCKBUS_METRICS_OWN_PORT; nothing where that is 0.
 
     Raises:
         SettingsError: it cannot listen there, or cannot use the certificate.
@@ -245,7 +257,7 @@ def own_metrics(settings: MetricsSettings, about: str, *collectors: Collector) -
     def collect(_seconds: float) -> Iterable[Collector]:
         return (PROCESS_COLLECTOR, *collectors)
 
-    with listening(settings, settings.own_port, about, collect) as server:
+    with listening(settings, settings.own_port, about, collect, trouble) as server:
         thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
         thread.start()
         log.info("metrics of this process: %s", address(settings, server))

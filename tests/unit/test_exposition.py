@@ -70,11 +70,12 @@ def rows(value: float) -> Metric:
 def served(
     *collectors: Collector,
     collect: Callable[[float], list[Collector]] | None = None,
+    trouble: Callable[[], str] = str,
     **settings: Any,
 ) -> Generator[str]:
     chosen = MetricsSettings(**settings)
     with listening(
-        chosen, 0, "numbers of a test", collect or (lambda _: list(collectors))
+        chosen, 0, "numbers of a test", collect or (lambda _: list(collectors)), trouble
     ) as bound:
         thread = threading.Thread(target=bound.serve_forever, args=[0.02])
         thread.start()
@@ -100,6 +101,7 @@ def values(answer: httpx.Response) -> dict[str, float]:
     [
         ("/", 200, "numbers of a test"),
         ("/healthz", 200, "ok"),
+        ("/readyz", 200, "ok"),
         ("/metrics/x", 404, "see /metrics"),
         ("/metrics?name=1", 200, "test_rows_total"),
     ],
@@ -109,6 +111,18 @@ def test_paths(path: str, status: int, text: str) -> None:
         answer = get(url + path)
 
     assert (answer.status_code, text in answer.text) == (status, True)
+
+
+def test_ready_is_what_can_be_of_use_and_alive_is_what_answers() -> None:
+    troubles = ["the Engine does not answer"]
+    with served(trouble=lambda: "".join(troubles), token=SecretStr("hush")) as url:
+        unready, alive = get(f"{url}/readyz"), get(f"{url}/healthz")
+        troubles.clear()
+        ready = get(f"{url}/readyz")
+
+    assert (unready.status_code, unready.text) == (503, "the Engine does not answer\n")
+    assert (alive.status_code, alive.text) == (200, "ok\n")
+    assert (ready.status_code, ready.text) == (200, "ok\n")
 
 
 def test_it_is_only_to_be_read() -> None:
@@ -271,10 +285,13 @@ def test_a_process_serves_its_own_only_if_told_where() -> None:
         pass  # nothing listens, nothing is asked
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
-    with own_metrics(MetricsSettings(own_port=port), "x", Fixed(rows(2.0))):
+    chosen = MetricsSettings(own_port=port)
+    with own_metrics(chosen, "x", Fixed(rows(2.0)), trouble=lambda: "it is stopping"):
         found = values(get(f"http://127.0.0.1:{port}/metrics"))
+        unready = get(f"http://127.0.0.1:{port}/readyz")
     assert found["test_rows_total"] == 2
     assert found["process_resident_memory_bytes"] > 1e6
+    assert (unready.status_code, unready.text) == (503, "it is stopping\n")
     with pytest.raises(httpx.ConnectError):
         get(f"http://127.0.0.1:{port}/metrics")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
+from redis.connection import parse_url  # pyright: ignore[reportUnknownVariableType]
 
 from dockbus.errors import SettingsError
 from dockbus.settings import BusSettings, RedisSettings, Settings, variables
@@ -78,6 +79,33 @@ def test_a_secret_may_be_a_file(tmp_path: Path) -> None:
     settings = Settings.from_env({"DOCKBUS_BUS_KEY_FILE": str(tmp_path / "key")})
 
     assert settings.bus_key() == b"s3cret"
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("redis://redis:6379/0", "redis://:p%40ss%2Fw@redis:6379/0"),
+        (
+            "rediss://ann@redis/1?ssl_cert_reqs=none",
+            "rediss://ann:p%40ss%2Fw@redis/1?ssl_cert_reqs=none",
+        ),
+        ("redis://:other@redis:6379/0", "redis://:other@redis:6379/0"),
+        ("unix:///run/redis.sock?db=2", "unix://:p%40ss%2Fw@/run/redis.sock?db=2"),
+    ],
+)
+def test_the_password_of_redis_goes_where_the_url_has_none(
+    given: str, used: str, tmp_path: Path
+) -> None:
+    (tmp_path / "password").write_text("p@ss/w\n")
+    password = {"DOCKBUS_REDIS_PASSWORD_FILE": str(tmp_path / "password")}
+
+    settings = Settings.from_env({"DOCKBUS_REDIS_URL": given} | password)
+
+    assert settings.redis_url == used
+    assert "p@ss/w" not in repr(settings)
+    asked: dict[str, str] = parse_url(used)  # type: ignore[no-untyped-call]
+    assert asked["password"] == ("other" if "other" in given else "p@ss/w")
+    assert asked.get("username", "") in ("", "ann")
 
 
 def test_what_is_no_secret_may_not_be_a_file(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ MEND = 5.0
 """Seconds between two looks at jobs picked at random."""
 ENGINE_LOOK = 1.0
 """Seconds for which the last answer to "does the Engine answer?" holds."""
+ENGINE_SILENT = 15.0
+"""Seconds for which an Engine may keep that question waiting before the worker counts as not ready."""
 NAME_HELD = 60
 """Seconds for which an Engine keeps its name on the bus when none of its workers lives."""
 HAND_BACK = 10.0
@@ -94,7 +96,8 @@ class WorkerProcess:
             SettingsError: metrics cannot be served where they should be.
         """
         slots = WorkerMetrics(self.queue.value, self.settings.worker.slots, self._busy)
-        with own_metrics(self.settings.metrics, f"worker for {self.queue.value} jobs", slots):
+        about = f"worker for {self.queue.value} jobs"
+        with own_metrics(self.settings.metrics, about, slots, trouble=self._unready):
             self._serve()
 
     def _serve(self) -> None:
@@ -174,6 +177,16 @@ class WorkerProcess:
         if not answers:
             self.stopping.wait(ENGINE_LOOK)
         return answers
+
+    def _unready(self) -> str:
+        """What `/readyz` says: why no job is taken here; empty if nothing is in the way."""
+        if self.stopping.is_set():
+            return "it is stopping"
+        if max(worker.silent for worker in self._workers) > self.settings.worker.heartbeat:
+            return "Redis does not answer: no sign of life was given"
+        if self._trouble or time.monotonic() - self._asked > ENGINE_SILENT:
+            return "the Engine does not answer, or its name is another's; the log says which"
+        return ""
 
     def _look(self) -> str:
         """What keeps this process from taking jobs; empty if nothing does."""

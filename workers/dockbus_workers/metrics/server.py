@@ -24,6 +24,8 @@ from dockbus_workers.metrics.publisher import publishing
 
 BUS = "metrics-bus"
 """The lease of whoever exports the bus."""
+PATIENCE = 5.0
+"""Seconds that the Engine has to answer whoever asks whether this process is of use."""
 
 
 @contextmanager
@@ -51,8 +53,12 @@ def server(settings: Settings) -> Generator[Server]:
             yield ContainerCollector(sweeper, timeout=seconds, leads=leads)
             yield from asked
 
+        def trouble() -> str:
+            return "" if sweeper.peek(PATIENCE).up else "the Engine does not answer"
+
+        about = "containers and the bus"
         bound = held.enter_context(
-            listening(settings.metrics, settings.metrics.port, "containers and the bus", collect)
+            listening(settings.metrics, settings.metrics.port, about, collect, trouble)
         )
         held.enter_context(leases)
         held.enter_context(publishing(settings, sweeper, partial(leases.leads, mine)))
