@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import http.server
 import socket
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +65,19 @@ def answering(body: bytes, status: int = 200) -> Generator[str]:
 
 def at(host: str, timeout: float = 60.0) -> Engine:
     return Engine(EngineSettings(host=host, timeout=timeout))
+
+
+def test_where_nobody_listens_any_more_no_socket_is_left_open(
+    engine_host: str, scratch: Path
+) -> None:
+    link = scratch / "link.sock"
+    link.symlink_to(engine_host.removeprefix("unix://"))
+    engine = Engine(EngineSettings(host=f"unix://{link}"))
+    with closing(engine), closing(engine.events()):  # which has the one connection
+        link.unlink()
+        with pytest.raises(EngineUnavailable):
+            engine.info()
+        gc.collect()  # an open socket would be told of, as an error
 
 
 def test_it_says_who_it_is(engine: Engine) -> None:

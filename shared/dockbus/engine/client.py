@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import docker
 import docker.constants
@@ -20,6 +20,7 @@ import docker.tls
 import docker.transport
 import requests
 import requests.adapters
+from docker.transport import unixconn
 
 from dockbus.engine.asking import Asker
 from dockbus.engine.builds import Builds
@@ -220,7 +221,32 @@ class _OneSocket(docker.transport.UnixHTTPAdapter):
     """Keeps connections to use them again. The SDK's own adapter does so for each URL apart, which here is for each container."""
 
     def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:  # noqa: ANN401, ARG002  the SDK's own signature
-        return super().get_connection("http+docker://localhost", proxies)
+        pools = cast("Any", self.pools)  # pyright: ignore[reportUnknownMemberType]
+        with pools.lock:
+            if not (pool := pools.get("")):
+                pools[""] = pool = _Pool(
+                    str(url), self.socket_path, self.timeout, self.max_pool_size
+                )
+            return pool
+
+
+class _Pool(unixconn.UnixHTTPConnectionPool):
+    def _new_conn(self) -> Any:  # noqa: ANN401  the SDK's connection is not quite what urllib3 types say
+        timeout: Any = self.timeout
+        return _Connection(self.base_url, self.socket_path, timeout)
+
+
+class _Connection(unixconn.UnixHTTPConnection):
+    """Leaves no socket open where nobody listens, as the SDK's own does."""
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        try:
+            self.sock.connect(self.unix_socket)
+        except OSError:
+            self.close()
+            raise
 
 
 def _read_events(response: requests.Response) -> Iterator[EngineEvent]:
