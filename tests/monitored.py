@@ -22,6 +22,7 @@ from dockbus.engine import ContainerSpec, Engine
 from dockbus.jobs.actions import Restart
 from dockbus.jobs.gate import Severity
 from dockbus.jobs.running import Healthcheck, Network
+from dockbus.jobs.running.ports import Port
 from dockbus.settings import (
     ApiSettings,
     BuildSettings,
@@ -29,6 +30,7 @@ from dockbus.settings import (
     EngineSettings,
     MetricsSettings,
     RedisSettings,
+    ScaleSettings,
     ScanSettings,
     SecretsSettings,
     WatchSettings,
@@ -36,7 +38,7 @@ from dockbus.settings import (
 )
 from outage import Plug
 from processes import Program
-from prometheus_server import Prometheus
+from prometheus_server import Prometheus, free_port
 from receivers import Receiver, status
 from runs import shell
 from waiting import wait_for
@@ -54,6 +56,10 @@ rules:
 """
 CALLS = "nc -w 1 $(ip route | cut -d ' ' -f 3 | head -n 1) 9; sleep 0.5"
 """Nobody listens there, but it is said over the container's network."""
+SCALING = """
+services:
+  - {project: shop, service: crowded, queue: run, max: 3, slots: 1, scale_in_window: 1}
+"""
 SINKS = """
 sinks:
   - name: good
@@ -116,6 +122,7 @@ def world_settings(
     bad.answers.extend([status(404)] * 200)
     (folder / "rules.yaml").write_text(RULES)
     (folder / "sinks.yaml").write_text(SINKS.format(good=good.url, bad=bad.url))
+    (folder / "scaling.yaml").write_text(SCALING)
     (folder / "context").mkdir()
     (folder / "context" / "Dockerfile").write_text("FROM dockbus/base:1\nRUN echo hello > /hello\n")
     return Settings(
@@ -127,6 +134,7 @@ def world_settings(
         build=BuildSettings(root=folder, builder="classic"),
         scan=ScanSettings(cache_dir=str(trivy_db.copy(folder / "trivy")), offline=True),
         watch=WatchSettings(rules=str(folder / "rules.yaml"), sinks=str(folder / "sinks.yaml")),
+        scale=ScaleSettings(path=str(folder / "scaling.yaml"), interval=0.5),
         secrets=SecretsSettings(),
         metrics=MetricsSettings(),
     )
@@ -148,7 +156,8 @@ def happenings(world: World, held: contextlib.ExitStack) -> Iterator[Callable[[]
 
 
 def _containers(world: World, held: contextlib.ExitStack) -> dict[str, str]:
-    """Containers that stay: one that spins below a limit, one whose health changes, and those that `_lives` is about."""
+    """Containers that stay: one that spins below a limit, one whose health changes, one of which the Engine can have no
+    second, for it has a port of the machine, and those that `_lives` is about."""
     toggling = "while true; do touch /ok; sleep 3; rm /ok; sleep 3; done"
     probe = Healthcheck(test=["CMD", "test", "-e", "/ok"], interval=0.5, retries=1)
     specs: dict[str, dict[str, Any]] = {
@@ -156,6 +165,11 @@ def _containers(world: World, held: contextlib.ExitStack) -> dict[str, str]:
         "talks": {"script": "while true; do ping -c 1 127.0.0.1; sleep 1; done", "bridge": True},
         "flips": {"script": toggling, "healthcheck": probe},
         "restarts": {"script": "exec sleep 1000"},
+        "crowded": {
+            "script": "exec sleep 1000",
+            "bridge": True,
+            "ports": [Port(container=80, host=free_port())],
+        },
         "greedy": {"script": "x=a; while true; do x=$x$x; done", "memory": 16 * 1024**2},
     }
     made: dict[str, str] = {}
@@ -163,7 +177,7 @@ def _containers(world: World, held: contextlib.ExitStack) -> dict[str, str]:
         script = facts.pop("script")
         network = Network(name="bridge" if facts.pop("bridge", False) else "none")
         spec = ContainerSpec(
-            name=f"monitored-{name}",
+            name=f"monitored-{name}-1",
             image=world.image,
             command=["sh", "-c", script],
             networks=[network],
@@ -172,6 +186,8 @@ def _containers(world: World, held: contextlib.ExitStack) -> dict[str, str]:
                 LABEL: name,
                 "com.docker.compose.project": "shop",
                 "com.docker.compose.service": name,
+                "com.docker.compose.container-number": "1",
+                "com.docker.compose.oneoff": "False",
             },
             **facts,
         )
@@ -197,7 +213,7 @@ def _jobs(world: World) -> None:
             *(bus.enqueue(shell(f"echo {n}; exit {n % 2}", memory="64m")) for n in range(4)),
             bus.enqueue(shell("dd if=/dev/zero of=/x bs=64k count=64; sync")),
             bus.enqueue(shell(CALLS, networks=["bridge"])),
-            bus.enqueue(Restart(container="monitored-restarts", timeout=0)),
+            bus.enqueue(Restart(container="monitored-restarts-1", timeout=0)),
         ]
         bad = [
             bus.enqueue(shell("true", image="dockbus/no-such:1", pull="never")),

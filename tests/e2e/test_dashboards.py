@@ -69,7 +69,7 @@ def world(
     """A bus with all its programs, after all that has to happen has happened."""
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="dkb-")))
-        ports = {name: free_port() for name in (*QUEUES, "api", "watch", "metrics")}
+        ports = {name: free_port() for name in (*QUEUES, "api", "watch", "scale", "metrics")}
         plug = held.enter_context(Plug(engine_host.removeprefix("unix://")))
         redis_plug = held.enter_context(Plug(redis_url.removeprefix("unix://")))
         redis: Any = held.enter_context(connect(redis_url))
@@ -121,6 +121,7 @@ def world(
             "api",
             redis=RedisSettings(url=f"redis://127.0.0.1:{redis_plug.port}/0"),
         )
+        start("scale", "scale")
         for queue in QUEUES:
             start(queue, "worker", queue)
         await_all(server, programs)
