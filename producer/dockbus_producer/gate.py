@@ -24,12 +24,12 @@ from typing import Any
 from redis import Redis
 
 from dockbus.connection import reachable
+from dockbus.deployment import SUSPENDED
 from dockbus.ids import JobId
 from dockbus.queue.keys import job_key
 from dockbus.tally import script
 from dockbus_producer.rules import Occasion, Rule
 
-SUSPENDED = "dockbus:rules:suspended"
 MARGIN = 60
 """Seconds for which a verdict is kept beyond the age at which its event is let pass."""
 _FORGET = """

@@ -34,7 +34,9 @@ MOST_SKEW = 5.0
 FAILED = 1000
 """Failed jobs of one queue that are looked at, the newest."""
 SINK = "dockbus:sink:"
+"""How the keys of a sink begin; with its name, its group on the event stream."""
 SUSPENDED = "dockbus:rules:suspended"
+"""Sorted set, `RULE:OBJECT` by when its suspension ends."""
 
 Probe = Callable[[Bus, datetime], Iterator[Check]]
 """Looks at a bus, at that time by the clock of its Redis."""

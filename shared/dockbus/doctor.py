@@ -132,7 +132,7 @@ def _redis(settings: Settings) -> Iterator[Check]:
     with _client(settings.redis_url) as client:
         try:
             info = client.info()
-            ahead = time.time() - _seconds(client.time())
+            ahead = time.time() - deployment.now_of(client).timestamp()
         except redis.RedisError as error:
             advice = (
                 "Start it (`dockbus up` brings its own) or set DOCKBUS_REDIS_URL to one that runs."
@@ -284,10 +284,6 @@ def _client(url: str) -> Any:  # noqa: ANN401  redis-py's own annotations are pa
         )
     except ValueError as error:
         raise SettingsError(f"DOCKBUS_REDIS_URL: {error}") from None
-
-
-def _seconds(answer: Any) -> float:  # noqa: ANN401  redis-py's TIME is untyped
-    return float(answer[0]) + float(answer[1]) / 1e6
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401  a setting may be of any type

@@ -36,10 +36,7 @@ from receivers import receiver
 from runs import shell
 from waiting import wait_for
 
-pytestmark = [
-    pytest.mark.timeout(420),
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
-]
+pytestmark = pytest.mark.timeout(420)
 
 PLATFORM = {
     "container_pressure_cpu_waiting_seconds_total": "control groups of version 2",

@@ -13,13 +13,12 @@ import pytest
 from attempting import SPEC, attempts_on, settle, take
 from dockbus import Bus, Settings, __version__
 from dockbus.checks import Check, Level
-from dockbus.deployment import PROBES, now_of
+from dockbus.deployment import PROBES, SUSPENDED, now_of
 from dockbus.doctor import examine
 from dockbus.jobs import Queue
 from dockbus.settings import EngineSettings
 from dockbus.snapshot import EngineState
 from dockbus.stats.board import WORKERS
-from dockbus_producer import gate
 from dockbus_producer.dispatcher import GROUP
 from dockbus_producer.sinks.outbox import Outbox, Parcel
 from processes import Program
@@ -129,10 +128,10 @@ def test_dead_jobs_are_counted_apart_from_failed_ones(bus: Bus) -> None:
 
 
 def test_rules_that_are_suspended_now_are_named(bus: Bus, redis: Any) -> None:
-    redis.zadd(gate.SUSPENDED, {"over:local/x": 5})
+    redis.zadd(SUSPENDED, {"over:local/x": 5})
     assert found(bus, "rules") == (Level.OK, "none is suspended")
 
-    redis.zadd(gate.SUSPENDED, {"heal:local/a": 9e9, "heal:local/b": 9e9})
+    redis.zadd(SUSPENDED, {"heal:local/a": 9e9, "heal:local/b": 9e9})
 
     assert found(bus, "rules") == (Level.WARNING, "heal is suspended for 2")
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis import Redis
 
 from dockbus.connection import reachable
+from dockbus.deployment import SINK
 from dockbus.events import STREAM, Event
 from dockbus.ids import StreamId
 from dockbus.tally import KEY, sample, script
@@ -104,7 +105,7 @@ class Outbox:
     """The outbox of the sink of that name. Every method raises `RedisUnavailable` when Redis does not answer."""
 
     def __init__(self, redis: Redis, name: str) -> None:
-        self.group = f"dockbus:sink:{name}"
+        self.group = f"{SINK}{name}"
         self._name = name
         self._redis: Any = redis
         self._waiting, self._due, self._dead, self._suspended = self._keys = [

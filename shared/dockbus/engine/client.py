@@ -254,7 +254,7 @@ def _read_events(response: requests.Response) -> Iterator[EngineEvent]:
 
 
 def _knock(path: str) -> None:
-    """Ask first whether anybody listens there, for the SDK leaks a socket where nobody does."""
+    """Ask first whether anybody listens there, to say in plain words why nobody does."""
     try:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(10)

@@ -64,15 +64,11 @@ class Keeper:
         self._dying = dying
         self._diary = folder / "diary"
         self._calm = folder / "calm"
-        self._env = (
-            environment(settings)
-            | {
-                "DOCKBUS_WORKER_SLOTS": str(settings.worker.slots),
-                "PYTHONWARNINGS": "default",  # the Docker SDK leaves sockets open where no Engine answers
-                "CHAOS_DIARY": str(self._diary),
-                "CHAOS_CALM": str(self._calm),
-            }
-        )
+        self._env = environment(settings) | {
+            "DOCKBUS_WORKER_SLOTS": str(settings.worker.slots),
+            "CHAOS_DIARY": str(self._diary),
+            "CHAOS_CALM": str(self._calm),
+        }
         self._plans: dict[str, list[str]] = {kind: [] for kind in seats}
         self._numbers = itertools.count()
         self._lock = threading.RLock()

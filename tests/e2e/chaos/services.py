@@ -12,8 +12,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from dockbus import local
 from dockbus.engine import Engine
+from dockbus.local.engine import why_not_private
 from dockbus.local.process import running
 from dockbus.settings import EngineSettings
 from waiting import wait_for
@@ -150,7 +153,10 @@ def redis_server(folder: Path) -> Generator[RedisServer]:
 
 @contextmanager
 def engine_server(folder: Path) -> Generator[EngineServer]:
-    """An Engine to the end of the block."""
+    """An Engine to the end of the block; where there can be none the test is skipped, and fails in CI."""
+    installed = shutil.which("dockerd") is not None
+    if why := why_not_private(root=os.geteuid() == 0, installed=installed, apt=False):
+        (pytest.fail if os.environ.get("CI") or os.environ.get("DOCKBUS_CI") else pytest.skip)(why)
     server = EngineServer(folder)
     try:
         yield server

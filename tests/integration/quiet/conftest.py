@@ -40,3 +40,12 @@ def engine(engine_host: str) -> Generator[Engine]:
 @pytest.fixture(scope="session")
 def base_image(engine: Engine, scratch: Path, say: Callable[[str], None]) -> str:
     return local.base_image(engine, scratch / "quiet", say)
+
+
+@pytest.fixture
+def left(engine: Engine) -> Generator[list[str]]:
+    """Containers to remove at the end."""
+    containers: list[str] = []
+    yield containers
+    for container in containers:
+        engine.containers.remove(container, force=True)

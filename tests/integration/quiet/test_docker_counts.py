@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
 import pytest
-from redis import Redis
 
-from dockbus import Bus, Settings
+from dockbus import Bus
 from dockbus.engine import Engine
 from dockbus.jobs.base import LABEL_JOB
 from dockbus.jobs.running import Healthcheck
@@ -16,21 +13,6 @@ from dockbus_producer.docker_events import counts
 from dockbus_producer.docker_events.counts import forget_gone
 from waiting import wait_for
 from watched import ended, has, make, watching
-
-
-@pytest.fixture
-def bus(settings: Settings, redis: Redis) -> Generator[Bus]:
-    with Bus(settings) as bus:
-        yield bus
-
-
-@pytest.fixture
-def left(engine: Engine) -> Generator[list[str]]:
-    """Containers to remove at the end."""
-    containers: list[str] = []
-    yield containers
-    for container in containers:
-        engine.containers.remove(container, force=True)
 
 
 def counted(bus: Bus, metric: str, **labels: str) -> float:

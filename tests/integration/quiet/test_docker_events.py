@@ -30,12 +30,6 @@ LIFE = ["create", "start", "die", "destroy"]
 CURSOR = "dockbus:watch:local"
 
 
-@pytest.fixture
-def bus(settings: Settings, redis: Redis) -> Generator[Bus]:
-    with Bus(settings) as bus:
-        yield bus
-
-
 @contextlib.contextmanager
 def reading(engine: Engine, bus: Bus, *, leading: bool = True) -> Generator[DockerEvents]:
     """A watch in a thread, as soon as it has looked round, where it is to lead; it must stop when told to."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Generator
 from secrets import token_hex
 
 import pytest
@@ -22,21 +21,6 @@ from dockbus_producer.docker_events.reader import Cursor
 from outage import Plug
 from waiting import wait_for
 from watched import about, actions, count, ended, has, make, watching
-
-
-@pytest.fixture
-def bus(settings: Settings, redis: Redis) -> Generator[Bus]:
-    with Bus(settings) as bus:
-        yield bus
-
-
-@pytest.fixture
-def left(engine: Engine) -> Generator[list[str]]:
-    """Containers to remove at the end."""
-    containers: list[str] = []
-    yield containers
-    for container in containers:
-        engine.containers.remove(container, force=True)
 
 
 def forget_all(engine: Engine, image: str) -> None:

@@ -23,6 +23,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from dockbus.connection import reachable
+from dockbus.deployment import SUSPENDED
 from dockbus.errors import RedisUnavailable
 from dockbus.events import STREAM
 from dockbus.jobs import Queue
@@ -44,7 +45,6 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 1.5
 """Seconds for which a scrape waits for Redis."""
-RULES_SUSPENDED = "dockbus:rules:suspended"
 _OLDEST = """
 -- Those that were put in front stand there newest first, the others oldest first: the oldest is where time begins to rise.
 local oldest
@@ -137,7 +137,7 @@ class BusCollector(Collector):
             pipe.info("memory")
             pipe.xlen(STREAM)
             pipe.xinfo_groups(STREAM)
-            pipe.zrange(RULES_SUSPENDED, 0, -1, withscores=True)
+            pipe.zrange(SUSPENDED, 0, -1, withscores=True)
             pipe.hgetall(ENGINES)
             pipe.smembers(f"{RQ}:queues")
             pipe.smembers(f"{RQ}:workers")
