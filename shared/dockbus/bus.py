@@ -325,7 +325,7 @@ class JobHandle:
         """Log lines and progress from the beginning (or after that entry) to the job's end, or for `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         yield from self._bus.log(self.id).follow(
-            StreamId(after), ended=self._is_over, deadline=deadline
+            StreamId(after), ended=lambda: _is_over(self.refresh()), deadline=deadline
         )
 
     def logs(self, *, after: str = "0", follow: bool = False) -> Iterator[LogLine]:
@@ -347,9 +347,10 @@ class JobHandle:
             JobRefused: its record is not to be trusted, another key signed it, or it is of a newer dockbus.
             WaitTimeout: it has not ended within `timeout` seconds.
         """
-        for _ in self.follow(after=self._bus.log(self.id).newest(), timeout=timeout):
-            pass
-        record = self.refresh()
+        if not _is_over(record := self.refresh()):
+            for _ in self.follow(after=self._bus.log(self.id).newest(), timeout=timeout):
+                pass
+            record = self.refresh()
         if record.result is not None:
             return record.result
         if record.spec is None:
@@ -374,14 +375,14 @@ class JobHandle:
         """
         return self._bus.blobs.read(pick(self.artefacts(), name).digest)
 
-    def _is_over(self) -> bool:
-        """Whether there is nothing more to learn of it; of a job that another key signed, there never is."""
-        record = self.refresh()
-        return record.state.ended or record.spec is None
-
     def cancel(self) -> None:
         """Cancel the job; see `Bus.cancel`."""
         self._bus.cancel(self.id)
+
+
+def _is_over(record: JobRecord) -> bool:
+    """Whether there is nothing more to learn of that job; of one that another key signed, there never is."""
+    return record.state.ended or record.spec is None
 
 
 def _order(spec: Spec, **terms: Any) -> Order:  # noqa: ANN401  they are checked here

@@ -113,20 +113,20 @@ class JobLog:
 
         Args:
             after: the last entry already seen.
-            ended: whether the job has ended; asked when the log has been silent for a while.
+            ended: whether the job has ended; asked at first and whenever the log has been silent for a while.
             deadline: when to give up.
         """
-        over = False
+        over, silent = False, ended()  # what came before the end is then still read below
         while not over:
             wait = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
             if wait <= 0:
                 return
-            silent = ended()  # asked first: what came before the end is then still read below
-            entries, over = self.read(after, block=wait)
+            entries, over = self.read(after, block=0.0 if silent else wait)
             for entry in entries:
                 after = entry.id
                 yield entry
-            over = over or (silent and not entries)
+            if not entries and not over:
+                over, silent = silent, silent or ended()
 
 
 _SHORT = {"stdout": "o", "stderr": "r", "system": "s"}

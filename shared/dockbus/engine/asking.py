@@ -1,7 +1,7 @@
-"""Short questions to one Engine, several under way at the same time, all in the thread of who asks.
+"""Short questions to one Engine: one that every job asks, or many under way at the same time in the thread of who asks.
 
-For who asks the same of a hundred containers: a thread and the SDK's session for each question cost more than the answer
-does. Connections are kept for the next questions; one that the Engine has closed meanwhile is made anew.
+The SDK's session for each question, and a thread where a hundred are asked, cost more than the answer does. Connections
+are kept for the next questions; one that the Engine has closed meanwhile is made anew.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -31,6 +33,8 @@ from dockbus.engine.errors import (
 
 Answers = Generator[tuple[str, bytes | EngineError]]
 """What was asked, and what the Engine says to it or why it says nothing."""
+
+_JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,23 @@ class Asker:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._idle: list[HTTPConnection] = []
+        weakref.finalize(self, _close, self._idle)
 
     def close(self) -> None:
         """Let go of the connections over which nothing is asked now."""
         with self._lock:
-            while self._idle:
-                self._idle.pop().close()
+            _close(self._idle)
+
+    def call(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """The Engine's answer to one question; `body` is JSON.
+
+        Raises:
+            EngineError: there is none, or it is a refusal.
+        """
+        said = self._read(self._send(method, path, time.monotonic() + self._timeout, body))
+        if isinstance(said, EngineError):
+            raise said
+        return said
 
     def ask(self, paths: Mapping[str, str], *, timeout: float, width: int = 1) -> Answers:
         """`GET` each of these paths, and tell by its name what came of it, as it comes.
@@ -74,7 +89,7 @@ class Asker:
                         yield from self._hear(selector)
                     until = min(deadline, time.monotonic() + self._timeout)
                     try:
-                        connection = self._send(path, until)
+                        connection = self._send("GET", path, until)
                     except EngineError as error:
                         yield name, error
                     else:
@@ -99,7 +114,9 @@ class Asker:
                 question.connection.close()
                 yield question.name, EngineTimeout()
 
-    def _send(self, path: str, until: float) -> HTTPConnection:
+    def _send(
+        self, method: str, path: str, until: float, body: bytes | None = None
+    ) -> HTTPConnection:
         left = until - time.monotonic()
         if left <= 0:
             raise EngineTimeout
@@ -113,7 +130,7 @@ class Asker:
                     connection.timeout = left
                     connection.connect()
                 connection.sock.settimeout(left)
-                connection.request("GET", path)
+                connection.request(method, path, body, _JSON if body else {})
         except EngineError:
             connection.close()
             raise
@@ -129,7 +146,10 @@ class Asker:
             return error
         with self._lock:
             self._idle.append(connection)
-        return body if answer.status == 200 else refusal(answer.status, body)
+        is_done = (
+            answer.status < 300 or answer.status == HTTPStatus.NOT_MODIFIED
+        )  # it was so already
+        return body if is_done else refusal(answer.status, body)
 
     def _connection(self) -> HTTPConnection:
         if self._host.startswith("unix://"):
@@ -149,6 +169,11 @@ class Asker:
         context = ssl.create_default_context(cafile=certs / "ca.pem")
         context.load_cert_chain(certs / "cert.pem", certs / "key.pem")
         return context
+
+
+def _close(connections: list[HTTPConnection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 class _Unix(HTTPConnection):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from dockbus.engine.bodies import create_body
@@ -46,9 +47,7 @@ class Containers:
         """
         own = spec.networks[0].name == OWN_NETWORK
         body = create_body(spec, network=self._engine.networks.own() if own else "")
-        with translated():
-            made = self._engine.api.create_container_from_config(body, spec.name)
-            return str(made["Id"])
+        return self._create(body, spec.name)
 
     def copy(self, original: Raw, *, name: str, image: str, labels: Mapping[str, str]) -> str:
         """Make a container like another one, not started, on the same networks; returns its ID.
@@ -64,8 +63,7 @@ class Containers:
             EngineError: it cannot be made, for want of an image, a network, a folder…; nothing is left of it.
         """
         body = copy_body(original, name=name, image=image, labels=labels)
-        with translated():
-            made = str(self._engine.api.create_container_from_config(body, name)["Id"])
+        made = self._create(body, name)
         try:
             for network in further_networks(original):
                 self._join(made, network, copy_endpoints(original, name=name)[network])
@@ -73,6 +71,10 @@ class Containers:
             self.remove(made, force=True)
             raise
         return made
+
+    def _create(self, body: Raw, name: str | None) -> str:
+        named = {"name": name} if name else {}
+        return str(self._engine.call("POST", "/containers/create", params=named, body=body)["Id"])
 
     def _join(self, container: str, network: str, endpoint: dict[str, Any]) -> None:
         with translated():
@@ -90,8 +92,7 @@ class Containers:
         Raises:
             CommandNotFound: the image has no such program; the container stays, never started.
         """
-        with translated():
-            self._engine.api.start(container)
+        self._engine.call("POST", f"/containers/{container}/start")
 
     def stop(self, container: str, *, timeout: float) -> None:
         """Send the stop signal, then kill it after `timeout` seconds; nothing happens if it has stopped or is gone."""
@@ -136,11 +137,9 @@ class Containers:
 
     def remove(self, container: str, *, force: bool = False, volumes: bool = True) -> None:
         """Remove it, with its anonymous volumes unless told not to; nothing happens if it is gone. `force` kills it first."""
-        try:
-            with translated():
-                self._engine.api.remove_container(container, v=volumes, force=force)
-        except ContainerNotFound:
-            pass
+        params = {"v": str(volumes).lower(), "force": str(force).lower()}
+        with suppress(ContainerNotFound):
+            self._engine.call("DELETE", f"/containers/{container}", params=params)
 
     def get(self, container: str) -> Container:
         """What there is to know of it.
@@ -156,9 +155,7 @@ class Containers:
         Raises:
             ContainerNotFound: it is not there.
         """
-        with translated():
-            raw: Raw = self._engine.api.inspect_container(container)
-            return raw
+        return self._engine.call("GET", f"/containers/{container}/json")
 
     def find(self, container: str) -> Container | None:
         """What there is to know of it, or None if it is not there."""

@@ -37,8 +37,7 @@ class Images:
         Raises:
             ImageNotFound: the Engine has none.
         """
-        with translated():
-            return Image.parse(self._engine.api.inspect_image(image))
+        return Image.parse(self._engine.call("GET", f"/images/{image}/json"))
 
     def find(self, image: str) -> Image | None:
         """The image of this exact name or ID, or None."""
