@@ -19,6 +19,7 @@ from dockbus.engine import (
     EngineUnavailable,
 )
 from dockbus.engine.asking import Asker
+from dockbus.engine.connections import Connections
 from dockbus.settings import EngineSettings
 from outage import Plug
 from tls_front import tls_front
@@ -33,7 +34,7 @@ def plug(engine_host: str) -> Generator[Plug]:
 @pytest.fixture
 def remote(plug: Plug) -> Generator[Asker]:
     """Asks the Engine over a port that can be pulled out."""
-    with contextlib.closing(Asker(f"tcp://127.0.0.1:{plug.port}", "", 5.0)) as asker:
+    with contextlib.closing(Asker(Connections(f"tcp://127.0.0.1:{plug.port}", ""), 5.0)) as asker:
         yield asker
 
 
@@ -55,12 +56,12 @@ def test_a_socket_and_tls_will_do(engine_host: str, tmp_path: Path) -> None:
         shutil.copy(tmp_path / "ca.pem", tmp_path / "cert.pem")
         secured = str(tmp_path)
         for host, certs in ((engine_host, ""), (f"tcp://127.0.0.1:{port}", secured)):
-            with contextlib.closing(Asker(host, certs, 5.0)) as asker:
+            with contextlib.closing(Asker(Connections(host, certs), 5.0)) as asker:
                 for _ in range(2):
                     assert dict(asker.ask(pings(5), timeout=30, width=2)) == dict.fromkeys(
                         pings(5), b"OK"
                     )
-        untrusted = contextlib.closing(Asker(f"https://127.0.0.1:{port}", "", 5.0))
+        untrusted = contextlib.closing(Asker(Connections(f"https://127.0.0.1:{port}", ""), 5.0))
         with untrusted as asker:
             ((_, said),) = asker.ask(pings(1), timeout=30)
     assert not isinstance(said, bytes), "nobody knows its certificate"
@@ -93,7 +94,7 @@ def test_what_is_not_answered_in_time_is_late_and_takes_no_other_with_it(
 
 def test_no_question_waits_longer_than_one_may(plug: Plug) -> None:
     plug.withhold(b"?0 ")
-    with contextlib.closing(Asker(f"tcp://127.0.0.1:{plug.port}", "", 0.5)) as asker:
+    with contextlib.closing(Asker(Connections(f"tcp://127.0.0.1:{plug.port}", ""), 0.5)) as asker:
         found = dict(asker.ask(pings(3), timeout=30, width=1))
 
     assert isinstance(found["0"], EngineTimeout)

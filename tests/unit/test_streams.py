@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import socket
 import struct
-from collections.abc import Iterator
+from http.client import HTTPResponse
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-import requests
 
 from dockbus.engine import EngineFault, ImageNotFound, LogChunk
 from dockbus.engine.streams import LONGEST_LINE, Lines, read_log, read_objects, read_output
@@ -17,16 +18,42 @@ from dockbus.engine.streams import LONGEST_LINE, Lines, read_log, read_objects, 
 STAMP = "2026-11-21T12:00:00.000000001Z"
 
 
-def answer(*chunks: bytes) -> requests.Response:
-    """A response whose body arrives in these pieces."""
+class Wire(io.RawIOBase):
+    """What arrives over a connection, in these pieces."""
 
-    def stream(_size: int, decode_content: bool) -> Iterator[bytes]:
-        assert decode_content
-        yield from chunks
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = list(pieces)
 
-    return cast(
-        "requests.Response", SimpleNamespace(raw=SimpleNamespace(stream=stream, chunked=True))
-    )
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._pieces.pop(0) if self._pieces else b""
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def heard(*pieces: bytes) -> HTTPResponse:
+    """A response of which this arrives."""
+    arriving = io.BufferedReader(Wire(*pieces), 65536)
+
+    def makefile(_mode: str) -> object:
+        return arriving
+
+    response = HTTPResponse(cast("socket.socket", SimpleNamespace(makefile=makefile)))
+    response.begin()
+    return response
+
+
+def answer(*chunks: bytes) -> HTTPResponse:
+    """A response whose body comes in these chunks."""
+    framed = (b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks if chunk)
+    return heard(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *framed, b"0\r\n\r\n")
+
+
+def written(*pieces: bytes) -> HTTPResponse:
+    """A response whose body is all that arrives until its connection is closed, as what a command writes is."""
+    return heard(b"HTTP/1.1 200 OK\r\n\r\n", *pieces)
 
 
 def cut(data: bytes, size: int) -> list[bytes]:
@@ -150,18 +177,6 @@ def test_a_stream_cut_within_a_frame_gives_what_was_whole() -> None:
 
 
 # -- output of commands, which has no timestamps and comes as it is written -----------------------
-
-
-def written(*chunks: bytes) -> requests.Response:
-    """A response that is not sent in chunks: a read may give any part of it."""
-    rest = list(chunks)
-
-    def read1(_size: int) -> bytes:
-        return rest.pop(0) if rest else b""
-
-    return cast(
-        "requests.Response", SimpleNamespace(raw=SimpleNamespace(read1=read1, chunked=False))
-    )
 
 
 def piece(data: bytes, channel: int = 1) -> bytes:

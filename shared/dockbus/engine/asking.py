@@ -7,29 +7,18 @@ are kept for the next questions; one that the Engine has closed meanwhile is mad
 from __future__ import annotations
 
 import selectors
-import socket
-import ssl
-import threading
 import time
 import weakref
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPSConnection
-from pathlib import Path
-from urllib.parse import urlsplit
+from http.client import HTTPConnection
 
-import docker.utils
 from urllib3.util.wait import wait_for_read
 
-from dockbus.engine.errors import (
-    EngineError,
-    EngineTimeout,
-    EngineUnavailable,
-    refusal,
-    translated,
-)
+from dockbus.engine.connections import Connections
+from dockbus.engine.errors import EngineError, EngineTimeout, refusal, translated
 
 Answers = Generator[tuple[str, bytes | EngineError]]
 """What was asked, and what the Engine says to it or why it says nothing."""
@@ -46,20 +35,17 @@ class _Question:
 
 
 class Asker:
-    """Asks the Engine at `host`, each question for `timeout` seconds at most; safe to share between threads."""
+    """Asks an Engine, each question for `timeout` seconds at most; safe to share between threads."""
 
-    def __init__(self, host: str, cert_path: str, timeout: float) -> None:
-        self._host = host
-        self._cert_path = cert_path
+    def __init__(self, connections: Connections, timeout: float) -> None:
+        self._connections = connections
         self._timeout = timeout
-        self._lock = threading.Lock()
         self._idle: list[HTTPConnection] = []
         weakref.finalize(self, _close, self._idle)
 
     def close(self) -> None:
         """Let go of the connections over which nothing is asked now."""
-        with self._lock:
-            _close(self._idle)
+        _close(self._idle)
 
     def call(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """The Engine's answer to one question; `body` is JSON.
@@ -120,21 +106,25 @@ class Asker:
         left = until - time.monotonic()
         if left <= 0:
             raise EngineTimeout
-        with self._lock:
-            connection = self._idle.pop() if self._idle else self._connection()
-        if connection.sock and wait_for_read(connection.sock, 0.0):  # the Engine has closed it
-            connection.close()
+        connection = self._kept() or self._connections.connect(left)
         try:
             with translated():
-                if not connection.sock:
-                    connection.timeout = left
-                    connection.connect()
                 connection.sock.settimeout(left)
                 connection.request(method, path, body, _JSON if body else {})
         except EngineError:
             connection.close()
             raise
         return connection
+
+    def _kept(self) -> HTTPConnection | None:
+        """A connection over which nothing is asked now and which the Engine has not closed, if there is one."""
+        with suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                if not wait_for_read(connection.sock, 0.0):
+                    return connection
+                connection.close()
+        return None
 
     def _read(self, connection: HTTPConnection) -> bytes | EngineError:
         try:
@@ -144,46 +134,14 @@ class Asker:
         except EngineError as error:
             connection.close()
             return error
-        with self._lock:
+        if connection.sock:  # else the Engine wanted it closed
             self._idle.append(connection)
-        is_done = (
-            answer.status < 300 or answer.status == HTTPStatus.NOT_MODIFIED
-        )  # it was so already
-        return body if is_done else refusal(answer.status, body)
-
-    def _connection(self) -> HTTPConnection:
-        if self._host.startswith("unix://"):
-            return _Unix(self._host.removeprefix("unix://"))
-        try:
-            with translated():
-                url = urlsplit(str(docker.utils.parse_host(self._host, tls=bool(self._cert_path))))
-                if url.scheme == "https":
-                    return HTTPSConnection(url.hostname or "", url.port, context=self._context)
-                return HTTPConnection(url.hostname or "", url.port)
-        except ValueError as error:
-            raise EngineUnavailable(f"{self._host}: {error}") from error
-
-    @cached_property
-    def _context(self) -> ssl.SSLContext:
-        certs = Path(self._cert_path)
-        context = ssl.create_default_context(cafile=certs / "ca.pem")
-        context.load_cert_chain(certs / "cert.pem", certs / "key.pem")
-        return context
+        if answer.status < 300 or answer.status == HTTPStatus.NOT_MODIFIED:  # it was so already
+            return body
+        return refusal(answer.status, body)
 
 
 def _close(connections: list[HTTPConnection]) -> None:
-    while connections:
-        connections.pop().close()
-
-
-class _Unix(HTTPConnection):
-    """Over a socket of this machine."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost")
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+    with suppress(IndexError):
+        while True:
+            connections.pop().close()

@@ -6,26 +6,26 @@ across a fork. The host is always explicit: what the Docker CLI's context says i
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from http.client import HTTPResponse
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import IO, Any, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import docker
 import docker.constants
 import docker.tls
 import docker.transport
-import requests
 import requests.adapters
 from docker.transport import unixconn
 
 from dockbus.engine.asking import Asker
 from dockbus.engine.builds import Builds
+from dockbus.engine.connections import Connections
 from dockbus.engine.containers import Containers
 from dockbus.engine.disk import Disk
 from dockbus.engine.errors import (
@@ -33,7 +33,6 @@ from dockbus.engine.errors import (
     EngineFault,
     EngineForbidden,
     EngineUnavailable,
-    refusal,
     translated,
 )
 from dockbus.engine.execs import Execs
@@ -46,7 +45,11 @@ from dockbus.engine.volumes import Volumes
 from dockbus.settings import EngineSettings
 
 T = TypeVar("T")
+Params = Mapping[str, str | int | Sequence[str]]
+"""Of a request, by name."""
 DEFAULT_HOST = "unix:///var/run/docker.sock"
+CONNECT = 10.0
+"""Seconds that the connection for a stream may take to be there."""
 OLDEST_API = (1, 41)
 """Engine 20.10."""
 
@@ -61,7 +64,8 @@ class Engine:
         self._pool = pool
         self._lock = threading.Lock()
         self._api: Any = None
-        self.asker = Asker(self.host, settings.cert_path, settings.timeout)
+        self._connections = Connections(self.host, settings.cert_path)
+        self.asker = Asker(self._connections, settings.timeout)
         self.images = Images(self)
         self.containers = Containers(self)
         self.execs = Execs(self)
@@ -191,7 +195,7 @@ class Engine:
         method: str,
         path: str,
         *,
-        params: Mapping[str, str] | None = None,
+        params: Params | None = None,
         body: Raw | None = None,
     ) -> Raw:
         """What the Engine answers to a question that every job asks; nothing where it has nothing to say. Spares the SDK's way.
@@ -199,10 +203,8 @@ class Engine:
         Raises:
             EngineError: there is no answer, or it is a refusal.
         """
-        query = f"?{urlencode(params)}" if params else ""
         sent = None if body is None else json.dumps(body).encode()
-        target = f"/v{self.api.api_version}{quote(path, safe='/:')}{query}"
-        said = self.asker.call(method, target, sent)
+        said = self.asker.call(method, self._target(path, params or {}), sent)
         try:
             raw: Raw = json.loads(said) if said else {}
         except ValueError:
@@ -213,33 +215,32 @@ class Engine:
         self,
         method: str,
         path: str,
-        read: Callable[[requests.Response], Iterator[T]],
+        read: Callable[[HTTPResponse], Iterator[T]],
         *,
-        params: dict[str, Any],
+        params: Params,
         idle: float,
-        headers: dict[str, str] | None = None,
-        body: Any = None,  # noqa: ANN401  bytes or an open file
+        headers: Mapping[str, str] | None = None,
+        body: bytes | IO[bytes] | None = None,
     ) -> Stream[T]:
         """Start a request whose answer comes bit by bit; `idle` bounds the wait for each bit, in seconds.
 
         Raises:
             EngineError: the Engine refused it.
         """
-        with translated():
-            api = self.api
-            response: requests.Response = api.request(
-                method,
-                f"{api.base_url}/v{api.api_version}{path}",
-                params=params,
-                headers=headers,
-                data=body,
-                stream=True,
-                timeout=(10, idle),
-            )
-            if response.status_code >= 400:
-                with contextlib.closing(response):
-                    raise refusal(response.status_code, response.content)
-        return Stream(response, read)
+        target = self._target(path, params)
+        connection = self._connections.connect(CONNECT)
+        try:
+            with translated():
+                connection.sock.settimeout(idle)
+                connection.request(method, target, body, headers or {})
+                return Stream(connection, read)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _target(self, path: str, params: Params) -> str:
+        query = f"?{urlencode(params, doseq=True)}" if params else ""
+        return f"/v{self.api.api_version}{quote(path, safe='/:')}{query}"
 
 
 class _OneSocket(docker.transport.UnixHTTPAdapter):
@@ -274,7 +275,7 @@ class _Connection(unixconn.UnixHTTPConnection):
             raise
 
 
-def _read_events(response: requests.Response) -> Iterator[EngineEvent]:
+def _read_events(response: HTTPResponse) -> Iterator[EngineEvent]:
     return (EngineEvent.parse(raw) for raw in read_objects(response))
 
 

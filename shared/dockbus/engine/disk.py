@@ -20,7 +20,7 @@ from dockbus.engine.views import Raw, VolumeView, parse_time
 from dockbus.errors import DockbusError
 
 if TYPE_CHECKING:
-    import requests
+    from http.client import HTTPResponse
 
     from dockbus.engine.client import Engine
 
@@ -176,10 +176,10 @@ class Disk:
         return self._engine.open("POST", "/build/prune", _read_pruned, params=params, idle=PATIENCE)
 
 
-def _read_usage(response: requests.Response) -> Iterator[DiskUsage]:
-    yield DiskUsage.parse(json.loads(response.content))
+def _read_usage(response: HTTPResponse) -> Iterator[DiskUsage]:
+    yield DiskUsage.parse(json.loads(response.read()))
 
 
-def _read_pruned(response: requests.Response) -> Iterator[Pruned]:
-    raw: Raw = json.loads(response.content)
+def _read_pruned(response: HTTPResponse) -> Iterator[Pruned]:
+    raw: Raw = json.loads(response.read())
     yield Pruned(len(raw.get("CachesDeleted") or ()), raw.get("SpaceReclaimed") or 0)

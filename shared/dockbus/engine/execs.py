@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dockbus.engine.errors import translated
 from dockbus.engine.streams import Stream, read_output
-from dockbus.engine.views import LogChunk, Raw
+from dockbus.engine.views import LogChunk
 
 if TYPE_CHECKING:
     from dockbus.engine.client import Engine
@@ -67,11 +66,7 @@ class Execs:
             "AttachStdout": True,
             "AttachStderr": True,
         }
-        with translated():
-            api = self._engine.api
-            url = api._url("/containers/{0}/exec", container)  # noqa: SLF001  its own method takes no mapping as it is
-            made: Raw = api._result(api._post_json(url, data=body), json=True)  # noqa: SLF001
-            return str(made["Id"])
+        return str(self._engine.call("POST", f"/containers/{container}/exec", body=body)["Id"])
 
     def start(self, exec_id: str) -> Stream[LogChunk]:
         """Start it; what it writes, to its end. Whoever stops reading does not stop it.
@@ -88,7 +83,7 @@ class Execs:
             params={},
             idle=ENDLESS,
             headers={"Content-Type": "application/json"},
-            body=json.dumps({"Detach": False, "Tty": False}),
+            body=json.dumps({"Detach": False, "Tty": False}).encode(),
         )
 
     def get(self, exec_id: str) -> ExecView:
@@ -97,6 +92,5 @@ class Execs:
         Raises:
             ExecNotFound: it is not there, or no longer.
         """
-        with translated():
-            raw: Raw = self._engine.api.exec_inspect(exec_id)
+        raw = self._engine.call("GET", f"/exec/{exec_id}/json")
         return ExecView(running=raw["Running"], exit_code=raw["ExitCode"], pid=raw["Pid"])

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-import urllib3
-
 from dockbus.engine.errors import EngineTimeout, ImageNotFound, RegistryStalled, translated
 from dockbus.engine.logins import Login, auth_header
 from dockbus.engine.streams import Stream, read_objects
@@ -17,7 +15,7 @@ from dockbus.references import Reference, split
 from dockbus.units import show_span
 
 if TYPE_CHECKING:
-    import requests
+    from http.client import HTTPResponse
 
     from dockbus.engine.client import Engine
 
@@ -156,11 +154,11 @@ class Images:
             self._engine.api.remove_image(image, force=False)
 
 
-def _read_remote(response: requests.Response) -> Iterator[RemoteImage]:
+def _read_remote(response: HTTPResponse) -> Iterator[RemoteImage]:
     return (RemoteImage.parse(raw) for raw in read_objects(response))
 
 
-def _read_progress(response: requests.Response, *, stall: float) -> Iterator[PullProgress]:
+def _read_progress(response: HTTPResponse, *, stall: float) -> Iterator[PullProgress]:
     """The steps of a transfer, as long as there is progress: some Engines go on to repeat what they have said."""
     seen: dict[str, tuple[str, int]] = {}
     moved = time.monotonic()
@@ -173,5 +171,5 @@ def _read_progress(response: requests.Response, *, stall: float) -> Iterator[Pul
             elif now - moved > stall:
                 raise RegistryStalled(f"no progress for {show_span(stall)}")
             yield step
-    except urllib3.exceptions.ReadTimeoutError:
+    except TimeoutError:
         raise RegistryStalled(f"no progress for {show_span(stall)}") from None

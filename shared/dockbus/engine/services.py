@@ -81,7 +81,7 @@ class Services:
             params={"version": service.version},
             idle=self._engine.api.timeout,
             headers={"Content-Type": "application/json"},
-            body=json.dumps(spec),
+            body=json.dumps(spec).encode(),
         )
         for _ in answer:
             pass

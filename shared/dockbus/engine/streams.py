@@ -14,12 +14,13 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPResponse, IncompleteRead
 from itertools import chain
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
-import requests
-
-from dockbus.engine.errors import classify, translated
+from dockbus.engine.connections import BLOCK
+from dockbus.engine.errors import classify, refusal, translated
 from dockbus.engine.views import LogChunk, Raw
 
 T = TypeVar("T")
@@ -32,18 +33,27 @@ class Stream(Generic[T]):
     """An answer that is still coming. Iterate it in one thread; `close()` from any other ends that loop."""
 
     def __init__(
-        self, response: requests.Response, read: Callable[[requests.Response], Iterator[T]]
+        self, connection: HTTPConnection, read: Callable[[HTTPResponse], Iterator[T]]
     ) -> None:
-        self._response = response
+        """Begin with a connection over which the Engine has been asked, and that is for this alone.
+
+        Raises:
+            EngineError: it refuses.
+        """
+        self._connection = connection
+        self._socket = connection.sock
         self._read = read
         self._closed = False
         self._thread: int | None = None
         """The one that iterates."""
+        self._response = connection.getresponse()
+        if self._response.status >= HTTPStatus.BAD_REQUEST:
+            raise refusal(self._response.status, self._response.read())
 
     @property
     def chunked(self) -> bool:
         """Whether the answer comes in chunks, each with its size before it."""
-        return bool(getattr(self._response.raw, "chunked", False))
+        return bool(self._response.chunked)
 
     def __iter__(self) -> Iterator[T]:
         self._thread = threading.get_ident()
@@ -62,22 +72,15 @@ class Stream(Generic[T]):
         """End the stream; a thread that waits for its next item stops at once."""
         if not self._closed:
             self._closed = True
-            with contextlib.suppress(OSError, AttributeError):
-                _socket(self._response).shutdown(socket.SHUT_RDWR)
-        # Where another thread iterates, it is woken by that and lets go itself: were both to do so, one might close a
-        # connection that the other has given back and that somebody uses already.
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+        # Where another thread iterates, it is woken by that and lets go itself.
         if self._thread in (None, threading.get_ident()):
-            with contextlib.suppress(Exception):
-                self._response.close()
+            self._response.close()
+            self._connection.close()
 
 
-def _socket(response: requests.Response) -> socket.socket:
-    """The socket below a response: closing the response alone does not wake a thread that reads from it."""
-    raw: Any = response.raw
-    return cast("socket.socket", raw._fp.fp.raw._sock)  # noqa: SLF001  http.client keeps it nowhere else
-
-
-def read_objects(response: requests.Response) -> Iterator[Raw]:
+def read_objects(response: HTTPResponse) -> Iterator[Raw]:
     """The JSON objects of a progress stream or of `/events`, as they come.
 
     Raises:
@@ -107,7 +110,7 @@ def read_objects(response: requests.Response) -> Iterator[Raw]:
         pieces, size = [text], len(text)
 
 
-def read_log(response: requests.Response) -> Iterator[LogChunk]:
+def read_log(response: HTTPResponse) -> Iterator[LogChunk]:
     """The lines of a container without a terminal: stdout and stderr told apart, each line with its timestamp.
 
     A line longer than `LONGEST_LINE` comes in pieces with the same timestamp.
@@ -123,7 +126,7 @@ def read_log(response: requests.Response) -> Iterator[LogChunk]:
     yield from (_line(channel, line) for channel, line in begun.items())
 
 
-def read_output(response: requests.Response) -> Iterator[LogChunk]:
+def read_output(response: HTTPResponse) -> Iterator[LogChunk]:
     """The lines of a command without a terminal, stdout and stderr told apart; they have no timestamps.
 
     A line longer than `LONGEST_LINE` comes in pieces.
@@ -139,7 +142,7 @@ def read_output(response: requests.Response) -> Iterator[LogChunk]:
     yield from (_line(channel, b" " + line) for channel, line in begun.items())
 
 
-def _frames(response: requests.Response) -> Iterator[tuple[int, bytes]]:
+def _frames(response: HTTPResponse) -> Iterator[tuple[int, bytes]]:
     """The pieces of multiplexed output, each with its channel: 1 for stdout, 2 for stderr."""
     data = b""
     for chunk in _chunks(response):
@@ -152,15 +155,14 @@ def _frames(response: requests.Response) -> Iterator[tuple[int, bytes]]:
             yield channel, part
 
 
-def read_bytes(response: requests.Response) -> Iterator[bytes]:
+def read_bytes(response: HTTPResponse) -> Iterator[bytes]:
     """The answer as it is, in pieces."""
     return _chunks(response)
 
 
-def read_arrivals(response: requests.Response) -> Iterator[bytes]:
+def read_arrivals(response: HTTPResponse) -> Iterator[bytes]:
     """What comes, as soon as it comes and as cheaply as can be: `Lines` makes sense of it."""
-    raw: Any = response.raw
-    yield from iter(partial(raw._fp.fp.read1, 65536), b"")  # noqa: SLF001  http.client keeps it nowhere else
+    yield from iter(partial(response.fp.read1, BLOCK), b"")
 
 
 class Lines:
@@ -199,13 +201,11 @@ class Lines:
         return b"".join(body)
 
 
-def _chunks(response: requests.Response) -> Iterator[bytes]:
+def _chunks(response: HTTPResponse) -> Iterator[bytes]:
     """The body as it arrives, never waiting to fill a buffer."""
-    raw: Any = response.raw
-    if raw.chunked:
-        yield from raw.stream(65536, decode_content=True)
-    else:  # what a command writes; the above would wait
-        yield from iter(lambda: raw.read1(65536), b"")
+    yield from iter(partial(response.read1, BLOCK), b"")
+    if response.length:
+        raise IncompleteRead(b"", response.length)
 
 
 def _line(channel: int, line: bytes) -> LogChunk:
