@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compose chaos chaos-events check bench bench-queue bench-jobs bench-events bench-metrics bench-scale up lock clean .venv
+.PHONY: help demo test test-compose test-stack chaos chaos-events check bench bench-queue bench-jobs bench-events bench-metrics bench-scale up lock clean .venv
 
 PYTHON ?= python3
 # Looked up before .venv goes in front of PATH, so that .venv is never made from itself.
@@ -30,8 +30,11 @@ chaos-events: .venv ## Break all between the Engine and the bus for 20,000 event
 	@CHAOS_EVENTS="$${CHAOS_EVENTS:-20000}" pytest -q -s tests/e2e/test_chaos_events.py
 
 test-compose: .venv ## Build the images, bring the deployment up, load, scale and kill it on Engine 26.1 (four minutes, as root on Debian)
-	@python tests/composed/standins.py
-	python tests/engine26.py -q tests/composed/check_system.py
+	@DOCKBUS_CI=1 pytest -q tests/composed/test_system.py
+
+test-stack: .venv ## Bring the Swarm stack up on two Engines 26.1, cut the power of one, and see that no job is lost (eight minutes, as root on Debian)
+	@PYTHONPATH=tests python -m composed.swarm
+	python tests/engine26.py -q tests/composed/check_stack.py
 
 check: .venv ## Lint, format, types, import contracts and docs: what CI demands besides the tests
 	@say() { echo "==> $$*"; "$$@"; }
@@ -68,7 +71,7 @@ lock: ## Write requirements.lock and those of deploy/ anew from pyproject.toml (
 	lock() { uv pip compile --universal --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet "$$@"; }
 	image=(--python-version 3.13 -c requirements.lock)
 	lock pyproject.toml --python-version 3.11 --all-extras --group dev -o requirements.lock
-	lock pyproject.toml "$${image[@]}" --extra producer --extra workers -o deploy/requirements.lock
+	lock pyproject.toml "$${image[@]}" --extra producer --extra workers --extra otel -o deploy/requirements.lock
 	printf '%s\n' hatchling watchfiles | lock - "$${image[@]}" -o deploy/tools.lock
 
 clean: ## Remove .venv and every cache

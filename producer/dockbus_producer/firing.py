@@ -12,6 +12,7 @@ from collections.abc import Generator
 
 from pydantic import JsonValue
 
+from dockbus import tracing
 from dockbus.bus import Bus
 from dockbus.connection import reachable
 from dockbus.errors import InvalidSpec, JobNotCancelable, JobNotFound, KeyConflict, RuleError
@@ -71,8 +72,18 @@ class Firing:
             self.gate.forget(one, now)
 
     def _enqueue(self, rule: Rule, occasion: Occasion, order: Order, follows: str) -> None:
+        event = occasion.event
+        about = {
+            "id": event.id,
+            "source": event.source,
+            "type": event.type,
+            "subject": event.subject,
+        }
         try:
-            job = self._put(order, follows)
+            with tracing.span(
+                f"rule {rule.name}", {f"cloudevents.event_{n}": about[n] for n in about}
+            ):
+                job = self._put(order, follows)
         except KeyConflict:  # the rule was changed since
             log.debug("%s was answered before", key(rule, occasion))
             return

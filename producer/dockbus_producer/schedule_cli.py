@@ -20,11 +20,13 @@ schedules = typer.Typer(help="Check a schedule file without running anything.")
 @schedule.command()
 def run_schedules() -> None:
     """Put the jobs of the schedules in DOCKBUS_SCHEDULE_PATH on the bus at their times, until stopped."""
+    from dockbus import tracing  # noqa: PLC0415
     from dockbus.logs import log_to_stderr  # noqa: PLC0415
     from dockbus_producer.scheduler import run  # noqa: PLC0415  YAML may be missing
 
     settings = Settings.from_env()
     log_to_stderr(settings.log, program="schedule")
+    tracing.start("schedule")
     run(settings)
 
 

@@ -39,6 +39,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from dockbus import tracing
 from dockbus.bus import Bus
 from dockbus.connection import reachable
 from dockbus.errors import (
@@ -232,13 +233,14 @@ class Scheduler:
     def _fire(self, schedule: Schedule, slot: int) -> None:
         name, shown = schedule.name, schedule.show(slot)
         try:
-            job = self._bus.enqueue(
-                schedule.spec,
-                key=key(schedule, slot),
-                engine=schedule.engine,
-                priority=schedule.priority,
-                timeout=schedule.timeout,
-            )
+            with tracing.span(f"schedule {name}"):
+                job = self._bus.enqueue(
+                    schedule.spec,
+                    key=key(schedule, slot),
+                    engine=schedule.engine,
+                    priority=schedule.priority,
+                    timeout=schedule.timeout,
+                )
         except (KeyConflict, JobNotFound):
             # By one whose file says another job, or so long ago that the job is just being forgotten.
             log.debug("schedule %s: %s was fired before", name, shown)

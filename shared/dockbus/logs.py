@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+from dockbus import tracing
 from dockbus.errors import DockbusError
 from dockbus.records import Failure
 from dockbus.settings import LogSettings
@@ -34,10 +35,11 @@ FIELDS = {
     "kind": "the kind of the job",
     "job": "the ID of the job",
     "error": "the [code](errors.md) of the error",
+    "trace_id": "the [trace](#traces) that it is part of, in hexadecimal",
     "exception": "a traceback, for what dockbus did not expect",
 }
 """What an object may hold. The first four are always there, the others where they are known."""
-_KNOWN = ("program", "engine", "queue", "kind", "job", "error")
+_KNOWN = ("program", "engine", "queue", "kind", "job", "error", "trace_id")
 _NOISY = ("urllib3", "docker", "rq.job")
 
 _facts: ContextVar[Mapping[str, str]] = ContextVar("facts", default={})  # noqa: B039  nobody writes to it
@@ -93,7 +95,8 @@ class _Objects(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        known = {**self._facts, "error": _code(record), **_facts.get(), **vars(record)}
+        found = {"error": _code(record), "trace_id": tracing.trace_id()}
+        known = {**self._facts, **found, **_facts.get(), **vars(record)}
         told |= {name: str(known[name]) for name in _KNOWN if known.get(name)}
         if record.exc_info and record.exc_info[0]:
             told["exception"] = self.formatException(record.exc_info)

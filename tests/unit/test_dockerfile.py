@@ -33,7 +33,7 @@ def test_the_images_are_made_of_what_is_tested() -> None:
         pins(f"{folder}.lock") for folder in ("requirements", "deploy/requirements", "deploy/tools")
     )
     extras = PROJECT["optional-dependencies"]
-    wanted = [*PROJECT["dependencies"], *extras["producer"], *extras["workers"]]
+    wanted = [*PROJECT["dependencies"], *extras["producer"], *extras["workers"], *extras["otel"]]
 
     assert {re.split(r"[\[<>=]", one)[0] for one in wanted} <= set(runs)
     assert runs.items() <= tested.items()

@@ -28,6 +28,7 @@ def main(
 
     A kind's name is its queue's; restart, stop, start, remove and exec jobs are on the queue `container`.
     """
+    from dockbus import tracing  # noqa: PLC0415
     from dockbus.logs import log_to_stderr  # noqa: PLC0415
     from dockbus_workers.process import WorkerProcess  # noqa: PLC0415  the docker SDK is heavy, and may be missing
 
@@ -37,4 +38,5 @@ def main(
             update={"worker": settings.worker.model_copy(update={"slots": slots})}
         )
     log_to_stderr(settings.log, program="worker", engine=settings.engine.name, queue=queue.value)
+    tracing.start("worker")
     WorkerProcess(queue, settings).run()

@@ -23,6 +23,7 @@ from dockbus.engine import (
 )
 from dockbus.errors import DockbusError
 from dockbus.references import Reference
+from dockbus.tracing import span
 from dockbus_workers.context import JobContext
 from dockbus_workers.registries import credentials_for, sources
 from dockbus_workers.transfers import denied, follow
@@ -54,6 +55,7 @@ def fits(platform: str, asked: str | None) -> bool:
     )
 
 
+@span("pull")
 def pull(ref: Reference, platform: str | None, secret: str | None, ctx: JobContext) -> Pulled:
     """Pull an image, from a mirror of its registry or from the registry itself.
 

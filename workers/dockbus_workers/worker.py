@@ -23,6 +23,7 @@ from typing import Any, cast
 import redis.exceptions
 from rq.worker import BaseWorker, WorkerStatus
 
+from dockbus import tracing
 from dockbus.bus import Bus
 from dockbus.engine import Engine
 from dockbus.errors import DockbusError, JobError, JobTooNew
@@ -136,7 +137,11 @@ class SlotWorker(BaseWorker):
     def _in_slot(self, attempt: Attempt) -> None:
         order = attempt.order
         kind = "" if isinstance(order, JobError) else order.spec.kind.value
-        with about(queue=self.serves, kind=kind, job=attempt.job):
+        facts = {"kind": kind, "engine": self._engine.name, "worker": self.name}
+        span = tracing.processing(
+            attempt.job, self.serves, attempt.traced, attempt=attempt.number, **facts
+        )
+        with about(queue=self.serves, kind=kind, job=attempt.job), span:
             self._perform(attempt)
 
     def _perform(self, attempt: Attempt) -> None:
@@ -234,6 +239,7 @@ class SlotWorker(BaseWorker):
                 log.warning("job %s: what it has left stays for now: %s", attempt.job, error)
 
     def _tell(self, attempt: Attempt, outcome: Outcome) -> None:
+        tracing.note(outcome.how, outcome.value)
         if outcome.how == "retry":
             log.info("job %s: another attempt in %.1f s", attempt.job, outcome.pause)
         elif outcome.how == "pass":

@@ -25,6 +25,12 @@ def create_app(bus: Bus, token: str) -> FastAPI:
         redoc_url=None,
         separate_input_output_schemas=False,
         generate_unique_id_function=lambda route: route.name,
+        # FastAPI makes the spans of calls itself, where `dockbus.tracing` has set up a receiver.
+        telemetry={
+            "auto_configure": False,
+            "operation_spans": False,
+            "exclude": lambda scope: not scope["path"].startswith(PREFIX),
+        },
     )
     app.state.bus, app.state.token = bus, token
     app.state.stopping = lambda: False  # the server knows better, see `make_server`

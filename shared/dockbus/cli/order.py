@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from dockbus import tracing
 from dockbus.bus import Bus
 from dockbus.cli import output, terminal
 from dockbus.cli.options import Json, json_or_text, pairs
@@ -37,6 +38,7 @@ def enqueue(
     orders = [
         _order(line, f"line {number}") for number, line in enumerate(file, start=1) if line.strip()
     ]
+    tracing.start("cli")
     with Bus.connect() as bus:
         jobs = bus.chain(*orders) if chain else bus.enqueue_many(orders)
     if as_json:
@@ -73,6 +75,7 @@ def replay(
     changes = {field: json_or_text(value) for field, value in pairs(edits or (), "--set").items()}
     ordered: list[JobRecord] = []
     failed = False
+    tracing.start("cli")
     with Bus.connect() as bus:
         for job_id in job_ids or _dead(bus):
             try:

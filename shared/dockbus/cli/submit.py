@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dockbus import tracing
 from dockbus.cli.delivery import Delivery
 from dockbus.errors import InvalidSpec
 from dockbus.jobs import Spec, explain
@@ -25,6 +26,7 @@ def submits(make: Callable[..., Spec]) -> Callable[..., None]:
             spec = make(**given)
         except ValidationError as error:
             raise InvalidSpec(explain(error)) from None
+        tracing.start("cli")
         delivery.send(spec)
 
     both = [

@@ -26,6 +26,7 @@ from dockbus.queue.store import decoded
 from dockbus.settings import BusSettings
 from dockbus.signing import admit
 from dockbus.tally import flat
+from dockbus.tracing import CARRIED
 
 End = Literal["succeeded", "failed", "dead", "canceled"]
 """How an attempt ends its job."""
@@ -46,6 +47,8 @@ class Attempt:
     """The beginning of the job's signature, which no other order has."""
     verdict: Verdict = "go-on"
     """What the bus last said of it."""
+    traced: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The trace that it is part of, as `dockbus.tracing` has it."""
     concluded: tuple[End, str] | None = None
     """How an earlier attempt had ended, and with what, when its worker died clearing away what it left."""
     counts: Mapping[str, float] = field(default_factory=dict[str, float], repr=False)
@@ -100,6 +103,9 @@ class Attempts:
                     seal=fields.get("sig", b"")[:16].decode("ascii", "replace"),
                     verdict=_verdict(fields),
                     concluded=_concluded(fields),
+                    traced={
+                        n: fields[n].decode("ascii", "replace") for n in CARRIED if n in fields
+                    },
                 )
             )
         return begun, dropped

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ReadOnlyError
 
 from dockbus import tally
 from dockbus.errors import DependencyFailed, WorkerLost
@@ -55,6 +55,9 @@ class Scripts:
             for arguments in calls:
                 pipe.evalsha(sha, 0, moment, *arguments)
             answers: list[Any] = pipe.execute(raise_on_error=False)
+        if any(isinstance(answer, ReadOnlyError) for answer in answers):
+            # It was the primary. Nothing was raised, so nobody has closed its connections; the next call is to make its own.
+            self._redis.connection_pool.disconnect(inuse_connections=False)
         return answers[1:]
 
 

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from dockbus import tracing
 from dockbus.errors import DockbusError, JobNotCancelable, JobNotFound, JobRefused, KeyConflict
 from dockbus.ids import JobId
 from dockbus.jobs import Queue, Spec, parse_result
@@ -86,12 +87,13 @@ class Jobs:
         packed = [pack(order, self._expiry(order)) for order in orders]
         named = list(ids) or [self.identify(order) for order in orders]
         wrong: list[DockbusError] = []
-        for first in range(0, len(orders), BULK):
-            todo = list(range(first, min(first + BULK, len(orders))))
-            while todo:
-                todo = self._add(todo, orders, packed, named, wrong)
-        if wrong:
-            raise wrong[0]
+        with tracing.enqueuing(named, orders):
+            for first in range(0, len(orders), BULK):
+                todo = list(range(first, min(first + BULK, len(orders))))
+                while todo:
+                    todo = self._add(todo, orders, packed, named, wrong)
+            if wrong:
+                raise wrong[0]
         return named
 
     def _add(
@@ -153,6 +155,7 @@ class Jobs:
             "sig": sign(self._keys[0], job_id, data),
             "tries": order.policy.max + 1,
             "facts": json.dumps({"kind": kind} | _about(order.spec)),
+            **tracing.carried(),
         }
         if order.priority == "high":
             fields["front"] = 1

@@ -19,6 +19,7 @@ from dockbus.jobs import LABEL_MANAGED, Build, BuildResult
 from dockbus.jobs.build import RegistryCache, Repository, Upload
 from dockbus.jobs.building.findings import ImageReport, LintFinding
 from dockbus.references import Reference, check_name
+from dockbus.tracing import span
 from dockbus.units import show_size
 from dockbus_workers.building import PROVISIONAL, buildkit, classic, lint, report
 from dockbus_workers.building import abilities as capabilities
@@ -152,6 +153,7 @@ def _findings(
                 ctx.log(f"{spec.dockerfile}, {lint.show(finding)}")
 
 
+@span("build")
 def _made(plan: Plan, able: capabilities.Abilities, ctx: JobContext) -> Built:
     ctx.log(f"building {', '.join(plan.spec.tags)} with {able.builder}")
     if able.builder == "buildkit":
@@ -237,6 +239,7 @@ def _drop(made: Built, ctx: JobContext) -> None:
             ctx.engine.images.remove(made.image_id)
 
 
+@span("push")
 def _pushed(tag: str, spec: Build, ctx: JobContext) -> str:
     """Push a tag; its name with the registry's digest."""
     digest = push(tag, ctx, spec.credentials)

@@ -10,6 +10,7 @@ from dockbus.engine import CommandNotFound, Container
 from dockbus.errors import DockbusError
 from dockbus.jobs import Run, RunResult
 from dockbus.jobs.run import PublishedPort, Usage
+from dockbus.tracing import span
 from dockbus_workers.context import Detached, JobContext
 from dockbus_workers.running.container import Own, clear, make_or_adopt, start, stop_own
 from dockbus_workers.running.files import collect
@@ -52,7 +53,8 @@ def run(spec: Run, ctx: JobContext) -> RunResult:
 def _carry_out(spec: Run, ctx: JobContext) -> RunResult:
     # Asked for again by an attempt that adopts, so that its log hides them, too.
     secrets = {name: ctx.secret(name) for name in (*spec.env_from.values(), *spec.secrets)}
-    container = make_or_adopt(spec, secrets, ctx)
+    with span("create"):
+        container = make_or_adopt(spec, secrets, ctx)
     ctx.check()
     carry_out = _up if spec.mode == "service" else _to_its_end
     return carry_out(container, spec, secrets, ctx)
@@ -66,7 +68,8 @@ def _to_its_end(
         if not container.begun:
             container = start(container, spec, secrets, ctx)
         meter.started(container.id)
-        ended = follow(container.id, ctx, seen=seen)
+        with span("wait"):
+            ended = follow(container.id, ctx, seen=seen)
     if spec.init and ended.exit_code in (126, 127):
         _check_program(ended, ctx)
     return _result(ended, spec, ctx, usage=meter.usage).model_copy(
@@ -74,6 +77,7 @@ def _to_its_end(
     )
 
 
+@span("wait until up")
 def _up(container: Own, spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> RunResult:
     if not container.begun:
         container = start(container, spec, secrets, ctx)

@@ -22,6 +22,7 @@ from dockbus import programs
 from dockbus.engine import EngineUnavailable, ImageNotFound
 from dockbus.errors import DockbusError, MissingTool, ScanFailed
 from dockbus.jobs.gate import ScannerName
+from dockbus.tracing import span
 from dockbus.units import show_size
 from dockbus_workers.context import JobContext
 from dockbus_workers.scanning import report
@@ -66,6 +67,7 @@ class Trivy:
         database = self._database(scanners, ctx)
         return self.name, database.made if database else None
 
+    @span("scan")
     def scan(self, image_id: str, scanners: AbstractSet[ScannerName], ctx: JobContext) -> Scanned:
         """Look into the image with this ID."""
         has_java = False  # that database is large, and only images with Java archives need it

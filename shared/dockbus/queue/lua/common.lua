@@ -156,7 +156,7 @@ end
 -- What a job that has ended needs no more.
 local SPENT = {
   'after', 'after_failure', 'cancel', 'due', 'exclusive', 'facts', 'failure_ttl', 'front', 'how', 'last_heartbeat',
-  'logged', 'lost', 'outcome', 'parents', 'result_ttl', 'retries_left', 'since', 'timeout', 'tries',
+  'logged', 'lost', 'outcome', 'parents', 'result_ttl', 'retries_left', 'since', 'timeout', 'traceparent', 'tracestate', 'tries',
 }
 -- The code of a failure, which is JSON.
 local function code(failure)
