@@ -52,6 +52,11 @@ class Plug:
             for flow in self._flows:
                 flow.set()
 
+    def lead_to(self, path: str) -> None:
+        """Lead new connections there from now on; those that there are stay."""
+        with self._lock:
+            self._path = path
+
     def put_back(self) -> None:
         """Let new connections through."""
         with self._lock:

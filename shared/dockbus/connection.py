@@ -1,7 +1,8 @@
 """The Redis client: how long it is patient with a Redis that does not answer, and what it says then.
 
 A worker rides an outage out, a producer reports it at once: both get the same client with another
-`patience`. RQ keeps raw bytes, so the client never decodes.
+`patience`. RQ keeps raw bytes, so the client never decodes. Where the primary is another one now, behind Sentinels or
+behind an address that follows it, each call that finds that out goes on there.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 import redis
 import redis.exceptions
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.connection import AbstractConnection
 from redis.retry import Retry
 
+from dockbus import sentinels
 from dockbus.errors import RedisUnavailable, SettingsError
 
 T = TypeVar("T")
@@ -54,26 +58,57 @@ def connect(url: str, *, patience: float = 1.0) -> redis.Redis:
     """A client for `url`; nothing is sent yet.
 
     Args:
-        url: `redis://…`, `rediss://…` or `unix://…`.
+        url: `redis://…`, `rediss://…`, `unix://…`, or Sentinels: `redis+sentinel://…`, `rediss+sentinel://…`.
         patience: about how many seconds a call is tried again before it raises.
 
     Raises:
         SettingsError: the URL is malformed.
     """
+    options: dict[str, Any] = {
+        "retry": _Patience(patience),
+        "retry_on_error": [
+            redis.exceptions.ConnectionError,
+            redis.exceptions.TimeoutError,
+            redis.exceptions.ReadOnlyError,  # it was the primary: whoever connects anew gets the one that is
+        ],
+        "socket_connect_timeout": 5,
+        # Longer than any blocking read (5 s); who is patient also waits longer for a Redis that is busy.
+        "socket_timeout": 6 + min(patience, 14),
+        "health_check_interval": 15,
+    }
     try:
-        return redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-            url,
-            retry=_Patience(patience),
-            retry_on_error=[redis.exceptions.ConnectionError, redis.exceptions.TimeoutError],
-            socket_connect_timeout=5,
-            # Longer than any blocking read (5 s); who is patient also waits longer for a Redis that is busy.
-            socket_timeout=6 + min(patience, 14),
-            health_check_interval=15,
-        )
+        if urlsplit(url).scheme in sentinels.SCHEMES:
+            return sentinels.primary(url, redis_connect_func=_greet_primary, **options)
+        return redis.Redis.from_url(url, redis_connect_func=_greet, **options)  # pyright: ignore[reportUnknownMemberType]
     except ValueError as error:
         raise SettingsError(f"DOCKBUS_REDIS_URL: {error}") from None
 
 
+def _greet(connection: AbstractConnection) -> dict[str, str]:
+    """Open a connection as redis-py does; returns what the server says of itself there, by name.
+
+    Raises:
+        ResponseError: it is there and can never be of use.
+    """
+    connection.on_connect_check_health(check_health=False)
+    answer: dict[Any, Any] = connection.handshake_metadata or {}  # none before RESP3
+    told = {_text(key): _text(value) for key, value in answer.items()}
+    if (mode := told.get("mode", "").upper()) in _REFUSALS:
+        raise redis.exceptions.ResponseError(f"{mode} {_REFUSALS[mode]}")
+    return told
+
+
+def _greet_primary(connection: AbstractConnection) -> None:
+    """The same where Sentinels have named it: for a moment they may name one that is a replica by now."""
+    if _greet(connection).get("role") == "replica":
+        raise redis.exceptions.ConnectionError("Sentinels name a replica as the primary")
+
+
+def _text(raw: object) -> str:
+    return raw.decode() if isinstance(raw, bytes) else str(raw)
+
+
+_CLUSTER = "it is a Redis Cluster, and dockbus needs a single primary: with cluster mode off, and Sentinels if you like"
 _REFUSALS = {
     "OOM": "its memory is full; raise its maxmemory",
     "READONLY": "it is a replica, which takes no changes; DOCKBUS_REDIS_URL must name the primary",
@@ -85,8 +120,11 @@ _REFUSALS = {
     "NOAUTH": "it wants a password; write it into DOCKBUS_REDIS_URL",
     "WRONGPASS": "it does not know this user or password; correct DOCKBUS_REDIS_URL",
     "NOPERM": "its ACL does not let this user do what dockbus does",
-    "MOVED": "it is a cluster, and dockbus needs a single Redis",
-    "CLUSTERDOWN": "it is a cluster, and dockbus needs a single Redis",
+    "CLUSTER": _CLUSTER,
+    "MOVED": _CLUSTER,
+    "CROSSSLOT": _CLUSTER,
+    "CLUSTERDOWN": _CLUSTER,
+    "SENTINEL": f"it is a Sentinel; write {sentinels.FORM} into DOCKBUS_REDIS_URL",
 }
 """What it means when Redis answers with one of these codes: it is there and of no use, whatever is asked for."""
 

@@ -15,13 +15,11 @@ from functools import partial
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from dockbus import deployment, programs
 from dockbus.bus import Bus
 from dockbus.checks import Check, Level, judged
-from dockbus.connection import reachable
+from dockbus.connection import connect, reachable
 from dockbus.deployment import MOST_SKEW
 from dockbus.errors import DockbusError, SettingsError
 from dockbus.extras import lacking
@@ -166,6 +164,13 @@ def redis_state(info: Mapping[str, Any]) -> Iterator[Check]:
         yield Check("redis role", Level.MISSING, "a replica", advice)
     yield _persistence(info)
     yield _memory(info)
+    if replicas := int(info.get("connected_slaves", 0)):
+        # It tells of good ones only where it minds how many there are.
+        alone = replicas > 1 and "min_slaves_good_slaves" not in info
+        advice = (
+            "Set `min-replicas-to-write 1`: cut off, it would go on taking jobs, and forget them."
+        )
+        yield judged("redis replicas", f"{replicas} connected", advice if alone else "")
 
 
 def _persistence(info: Mapping[str, Any]) -> Check:
@@ -275,15 +280,7 @@ def _extras(_: Settings) -> Iterator[Check]:
 
 def _client(url: str) -> Any:  # noqa: ANN401  redis-py's own annotations are partial
     """A client that gives up at once, unlike that of the bus."""
-    try:
-        return redis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_connect_timeout=PATIENCE,
-            socket_timeout=PATIENCE,
-        )
-    except ValueError as error:
-        raise SettingsError(f"DOCKBUS_REDIS_URL: {error}") from None
+    return connect(url, patience=0.0)
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401  a setting may be of any type
@@ -291,5 +288,5 @@ def _shown(value: Any) -> str:  # noqa: ANN401  a setting may be of any type
 
 
 def _masked(text: str) -> str:
-    """The text without the password of a URL in it."""
-    return re.sub(r"(?<=://)[^/@\s]*@", "***@", text)
+    """The text without the passwords of a URL in it."""
+    return re.sub(r"(?<=password=)[^&\s]*", "***", re.sub(r"(?<=://)[^/@\s]*@", "***@", text))

@@ -43,8 +43,8 @@ class RedisSettings(_Group):
     """Where the bus is."""
 
     url: str = ""
-    """Redis to use, such as `redis://:password@host:6379/0` or `unix:///path/redis.sock`. Empty: the
-    embedded Redis that `dockbus up` keeps in the data folder."""
+    """Redis to use, such as `redis://:password@host:6379/0`, `unix:///path/redis.sock` or, by Sentinels,
+    `redis+sentinel://host:26379,host:26379/name`. Empty: the embedded Redis that `dockbus up` keeps in the data folder."""
     password: SecretStr = SecretStr("")
     """The password of the Redis at `url`, where that has none."""
     outage: float = Field(default=60.0, ge=0)
