@@ -107,6 +107,38 @@ def test_every_expression_is_one_that_prometheus_understands(
     assert "parse" in parsed(promtool, {"broken": "sum(rate(a_total[1m])"}, tmp_path)
 
 
+def test_keda_is_told_the_jobs_of_its_queue_once(promtool: Promtool, tmp_path: Path) -> None:
+    manifest = yaml.safe_load((GRAFANA.parent / "deploy/kubernetes/4-keda.yaml").read_text())
+    query = manifest["spec"]["triggers"][0]["metadata"]["query"]
+    jobs = {
+        'queue="run",status="queued",instance="a"': 9,
+        'queue="run",status="queued",instance="b"': 9,  # which takes over from a
+        'queue="run",status="started",instance="a"': 4,
+        'queue="run@builder",status="queued",instance="a"': 1,
+        'queue="run@another",status="queued",instance="a"': 50,
+        'queue="run",status="finished",instance="a"': 60,
+        'queue="pull",status="queued",instance="a"': 70,
+    }
+    series = [
+        {"series": f"rq_jobs{{{labels}}}", "values": f"{number}x5"}
+        for labels, number in jobs.items()
+    ]
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": given,
+            "promql_expr_test": [{"expr": query, "eval_time": "5m", "exp_samples": expected}],
+        }
+        for given, expected in ((series, [{"labels": "{}", "value": 14}]), ([], []))
+    ]
+    file = tmp_path / "keda.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [], "tests": tests}))
+
+    done = promtool("test", "rules", file)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_prometheus_accepts_the_example_of_a_second_machine(
     promtool: Promtool, copied: Path
 ) -> None:
