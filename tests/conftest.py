@@ -14,9 +14,8 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -33,6 +32,7 @@ from dockbus.errors import DockbusError, MissingTool
 from dockbus.jobs.base import LABEL_JOB
 from dockbus.local.image import BASE_IMAGE
 from dockbus.settings import BusSettings, EngineSettings, RedisSettings, Settings
+from missing import missing, service
 from processes import Program
 from registry_front import Front, front
 from tunnel import tunnel
@@ -47,7 +47,6 @@ SHARED_ENGINE = "TESTS_SHARED_ENGINE"
 """Set for the processes of a parallel run, which share one Engine; each has a Redis of its own."""
 
 Say = Callable[[str], None]
-T = TypeVar("T")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -89,7 +88,7 @@ def engine_host(scratch: Path, say: Say) -> Generator[str]:
     if shared := os.environ.get(SHARED_ENGINE):
         yield shared
         return
-    with _service(_swept_engine(scratch / "engine", say)) as address:
+    with service(_swept_engine(scratch / "engine", say)) as address:
         yield address
 
 
@@ -105,13 +104,13 @@ def base_image(engine: Engine, scratch: Path, say: Say) -> str:
     try:
         return local.base_image(engine, scratch, say)
     except DockbusError as error:
-        _missing(error)
+        missing(error)
 
 
 @pytest.fixture(scope="session")
 def registry(scratch: Path, say: Say) -> Generator[str]:
     """A real registry on loopback, `127.0.0.1:PORT`: Debian's docker-registry."""
-    with _service(registries.serve(scratch / "registry", say)) as address:
+    with service(registries.serve(scratch / "registry", say)) as address:
         yield address
 
 
@@ -119,7 +118,7 @@ def registry(scratch: Path, say: Say) -> Generator[str]:
 def guarded_registry(scratch: Path, say: Say) -> Generator[registries.PrivateRegistry]:
     """A registry that asks for a login, over plain HTTP."""
     served = registries.serve_private(scratch / "guarded-registry", say, tls=False)
-    with _service(served) as private:
+    with service(served) as private:
         yield private
 
 
@@ -127,7 +126,7 @@ def guarded_registry(scratch: Path, say: Say) -> Generator[registries.PrivateReg
 def private_registry(scratch: Path, say: Say) -> Generator[registries.PrivateRegistry]:
     """A registry that asks for a login, over TLS with a certificate that only its `ca` vouches for."""
     served = registries.serve_private(scratch / "private-registry", say, tls=True)
-    with _service(served) as private:
+    with service(served) as private:
         yield private
 
 
@@ -137,13 +136,13 @@ def strict_engine(
 ) -> Generator[Engine]:
     """An Engine of its own that has `private_registry` as `registry.test` and checks its certificate."""
     if os.geteuid() != 0 or not shutil.which("dockerd"):
-        _missing(MissingTool("an Engine that checks certificates takes root and `dockerd`"))
+        missing(MissingTool("an Engine that checks certificates takes root and `dockerd`"))
     with contextlib.ExitStack() as stack:
         proxy = stack.enter_context(tunnel(private_registry.address))
         with pytest.MonkeyPatch.context() as environment:
             environment.setenv("HTTPS_PROXY", proxy)
             started = local.private_engine(scratch / "strict-engine", say)
-            address = stack.enter_context(_service(started))
+            address = stack.enter_context(service(started))
         engine = Engine(EngineSettings(host=address))
         stack.callback(engine.close)
         yield engine
@@ -155,7 +154,7 @@ def buildx(say: Say) -> Path:
     try:
         return trixie.program("docker-buildx", say)
     except DockbusError as error:
-        _missing(error)
+        missing(error)
 
 
 @pytest.fixture
@@ -167,7 +166,7 @@ def registry_front(registry: str) -> Generator[Front]:
 
 @pytest.fixture(scope="session")
 def redis_url(scratch: Path, say: Say) -> Generator[str]:
-    with _service(local.local_redis(scratch / "redis", say)) as url:
+    with service(local.local_redis(scratch / "redis", say)) as url:
         with connect(url) as client:  # nobody kills this one, and a thousand syncs take their time
             client.config_set("appendfsync", "everysec")  # pyright: ignore[reportUnknownMemberType]
         yield url
@@ -244,23 +243,6 @@ def _swept_engine(folder: Path, say: Say) -> Generator[str]:
         leaked = _sweep(engine)
         engine.close()
         assert not leaked, f"tests left containers behind (removed now): {', '.join(leaked)}"
-
-
-@contextlib.contextmanager
-def _service(service: AbstractContextManager[T]) -> Generator[T]:
-    """The service, or the test's end if it cannot be had; errors of its users pass."""
-    with contextlib.ExitStack() as stack:
-        try:
-            served = stack.enter_context(service)
-        except DockbusError as error:
-            _missing(error)
-        yield served
-
-
-def _missing(error: DockbusError) -> NoReturn:
-    if os.environ.get("CI") or os.environ.get("DOCKBUS_CI"):
-        pytest.fail(str(error), pytrace=False)
-    pytest.skip(str(error))
 
 
 def _sweep(engine: Engine) -> list[str]:

@@ -9,59 +9,61 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 import debian
 import trixie
 from dockbus.errors import DockbusError, MissingTool
 from dockbus.local import apt, private_engine
+from network import own_network
 
-_INSTALLED = {"runc": "runc", "iptables": "iptables", "busybox": "busybox-static"}
+INSTALLED = {"ip": "iproute2", "runc": "runc", "iptables": "iptables", "busybox": "busybox-static"}
+"""Debian's packages of programs that it takes, which are installed where they are missing."""
 _UNPACKED = {"usr/bin/docker-registry": "docker-registry", "usr/bin/promtool": "prometheus"}
-_INSIDE = "TESTS_ENGINE26"
-"""Set in the namespace: the folder for the Engine."""
 
 
 def main(arguments: list[str]) -> int:
     """Returns pytest's exit code."""
-    if folder := os.environ.get(_INSIDE):
-        return _inside(Path(folder), arguments)
     with tempfile.TemporaryDirectory(prefix="dkb-") as scratch:
         try:
-            programs = _fetched(Path(scratch))
+            with engine(Path(scratch), print) as address:
+                os.environ["DOCKBUS_ENGINE_HOST"] = address
+                return pytest.main(arguments)
         except DockbusError as error:
             print(error, file=sys.stderr)
             return 1
-        path = os.pathsep.join([*programs, os.environ["PATH"]])
-        signal.signal(
-            signal.SIGINT, lambda _signal, _frame: None
-        )  # pytest hears Ctrl-C too and ends in order
-        inside = ["unshare", "--net", sys.executable, __file__, *arguments]
-        return subprocess.call(inside, env=os.environ | {"PATH": path, _INSIDE: scratch})
 
 
-def _inside(scratch: Path, arguments: list[str]) -> int:
-    import pytest  # noqa: PLC0415  only here, for its start takes a while
+@contextmanager
+def engine(scratch: Path, say: Callable[[str], None]) -> Generator[str]:
+    """The address of an Engine 26.1; to the end of the block this thread is on its network, and has its programs on PATH.
 
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    with private_engine(scratch / "engine26", print) as address:
-        os.environ["DOCKBUS_ENGINE_HOST"] = address
-        return pytest.main(arguments)
+    Raises:
+        MissingTool: this is no Debian, this is not root, or Debian's mirror does not answer.
+        StartFailed: the Engine did not start.
+    """
+    programs = _fetched(scratch, say)
+    with pytest.MonkeyPatch.context() as environment, own_network():
+        environment.setenv("PATH", os.pathsep.join([*programs, os.environ["PATH"]]))
+        with private_engine(scratch / "engine26", say) as address:
+            yield address
 
 
-def _fetched(scratch: Path) -> list[str]:
+def _fetched(scratch: Path, say: Callable[[str], None]) -> list[str]:
     """Everything that the tests will want; returns the folders that PATH begins with."""
-    if os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("ip"):
-        raise MissingTool("a network namespace takes root, `unshare` and `ip`")
-    for name, package in _INSTALLED.items():
+    if os.geteuid() != 0:
+        raise MissingTool("Docker Engine 26.1 is started on a network of its own, which takes root")
+    for name, package in INSTALLED.items():
         if not shutil.which(name):
-            apt.install(package, scratch, print)
-    unpacked = [debian.program(name, path, scratch, print) for path, name in _UNPACKED.items()]
-    return [str(trixie.programs(print)), *(str(Path(path).parent) for path in unpacked)]
+            apt.install(package, scratch, say)
+    unpacked = [debian.program(name, path, scratch, say) for path, name in _UNPACKED.items()]
+    return [str(trixie.programs(say)), *(str(Path(path).parent) for path in unpacked)]
 
 
 if __name__ == "__main__":

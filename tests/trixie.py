@@ -23,6 +23,7 @@ _PROGRAMS: _Wanted = {
     "docker-buildx": ("usr/libexec/docker/cli-plugins/docker-buildx",),
 }
 _COMPOSE: _Wanted = {"docker-compose": ("usr/libexec/docker/cli-plugins/docker-compose",)}
+_COMMAND: _Wanted = {"docker-cli": ("usr/bin/docker",)}
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -51,6 +52,15 @@ def compose(say: Callable[[str], None]) -> Path:
         MissingTool: this is no Debian, or its mirror gives no trixie.
     """
     return _had("trixie-compose", _COMPOSE, say) / "docker-compose"
+
+
+def command(say: Callable[[str], None]) -> Path:
+    """The program docker, Docker's command line.
+
+    Raises:
+        MissingTool: this is no Debian, or its mirror gives no trixie.
+    """
+    return _had("trixie-command", _COMMAND, say) / "docker"
 
 
 def _had(name: str, wanted: _Wanted, say: Callable[[str], None]) -> Path:

@@ -111,6 +111,13 @@ class Deployment:
             api.exec_start(one)
         return all((api.exec_inspect(one)["ExitCode"] == 0) == well for one in asked)
 
+    def takes_orders(self) -> bool:
+        """Whether the API answers that it is ready."""
+        try:
+            return self.api.get("/readyz").is_success
+        except httpx.TransportError:
+            return False
+
     def order(self, spec: dict[str, Any]) -> str:
         """Order a job over the published API; its ID."""
         answer = self.api.post("/v1/jobs", json={"spec": spec})
@@ -124,6 +131,12 @@ class Deployment:
         assert answer.is_success, answer.text
         record: dict[str, Any] = answer.json()
         return record
+
+    def artefact(self, job: str, name: str) -> bytes:
+        """A file that a job has left."""
+        answer = self.api.get(f"/v1/jobs/{job}/artefacts/{name}")
+        assert answer.is_success, answer.text
+        return answer.content
 
     def ended(self, jobs: Iterable[str], timeout: float = 120) -> list[dict[str, Any]]:
         """The records of these jobs, when all have ended."""

@@ -6,6 +6,7 @@ have it anew. They have the names that Dockerfile and docker-compose.yml give, a
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import os
@@ -15,7 +16,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +27,13 @@ import yaml
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-import trixie  # noqa: E402  of the tests, which may also be started as a program
-from dockbus import programs  # noqa: E402
+import engine26  # noqa: E402  of the tests, which may also be started as a program
+import trixie  # noqa: E402
+from dockbus import local, programs  # noqa: E402
 from dockbus.engine import Engine  # noqa: E402
 from dockbus.errors import DockbusError, MissingTool  # noqa: E402
 from dockbus.local import apt  # noqa: E402
+from dockbus.settings import EngineSettings  # noqa: E402
 
 CACHE = (
     Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dockbus-tests" / "compose"
@@ -50,21 +55,48 @@ DEBRIS = (
 )
 
 
-def fetch() -> None:
-    """Fetch what is not there yet.
+@contextmanager
+def engine(scratch: Path, say: Callable[[str], None]) -> Generator[Engine]:
+    """An Engine 26.1 that has all of them, and the base image; to the end of the block this thread is on its network.
+
+    Raises:
+        MissingTool: as `fetch`.
+        StartFailed: the Engine did not start.
+    """
+    fetch(say)
+    scratch.mkdir()
+    with (
+        engine26.engine(scratch, say) as address,
+        closing(Engine(EngineSettings(host=address))) as engine,
+    ):
+        load(engine)
+        local.base_image(engine, scratch, say)
+        yield engine
+
+
+def fetch(say: Callable[[str], None] = print) -> None:
+    """Fetch what is not there yet; who comes second waits for who came first.
 
     Raises:
         MissingTool: this is no Debian, this is not root, or its mirror or the index does not answer.
     """
+    if os.geteuid() != 0:
+        raise MissingTool("stand-ins for images are made by `debootstrap`, which takes root")
     CACHE.mkdir(parents=True, exist_ok=True)
-    trixie.programs(print)
-    trixie.compose(print)
-    if not shutil.which("debootstrap"):
-        apt.install("debootstrap", CACHE, print)
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(_debootstrap, (name for name in ROOTS if not root(name).exists())))
-    if not WHEELS.exists():
-        _download()
+    with (CACHE / "lock").open("w") as lock, ThreadPoolExecutor() as pool:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for name, package in (engine26.INSTALLED | {"debootstrap": "debootstrap"}).items():
+            if not shutil.which(name):
+                apt.install(package, CACHE, say)
+        made = [pool.submit(_debootstrap, name) for name in ROOTS if not root(name).exists()]
+        if not WHEELS.exists():
+            made.append(pool.submit(_download))
+        if made:
+            say(f"making stand-ins for the images of registries in {CACHE} (two minutes, once)")
+        trixie.programs(say)
+        trixie.compose(say)
+        for one in made:
+            one.result()
 
 
 def root(name: str) -> Path:
@@ -101,7 +133,6 @@ def _program(file: Path, name: str) -> bytes:
 
 
 def _debootstrap(name: str) -> None:
-    print(f"making a root of Debian trixie with {ROOTS[name]}")
     folder, log = CACHE / f"{name}.part", CACHE / f"{name}.log"
     shutil.rmtree(folder, ignore_errors=True)
     options = ["--variant=minbase", f"--include={ROOTS[name]}"]
@@ -121,9 +152,6 @@ def _debootstrap(name: str) -> None:
 
 def _download() -> None:
     """Wheels for the Python of trixie, whichever runs here."""
-    print("fetching wheels for Python 3.13")
-    for old in CACHE.glob("wheels-*"):
-        shutil.rmtree(old, ignore_errors=True)
     part = WHEELS.with_suffix(".part")
     machine = platform.machine()
     _run(
@@ -139,8 +167,11 @@ def _download() -> None:
 
 
 def _run(command: list[str], log: Path) -> None:
+    environment = os.environ | {"DPKG_FORCE": "unsafe-io"}  # nothing there is worth a sync
     with log.open("ab") as output:
-        done = subprocess.run(command, check=False, stdout=output, stderr=subprocess.STDOUT)
+        done = subprocess.run(
+            command, env=environment, check=False, stdout=output, stderr=subprocess.STDOUT
+        )
     if done.returncode:
         raise MissingTool(f"`{command[0]}` failed; {log} says why")
 

@@ -207,6 +207,14 @@ def test_layers_are_read_in_their_order_with_their_instructions(saved: object, s
     assert layers[-1].files == (first.files if len(layers) == 3 else second.files)
 
 
+def test_a_layer_without_files_is_one_too() -> None:
+    blob = "blobs/sha256/5f70bf18"
+    manifest = [{"Config": "c.json", "Layers": [blob]}]
+    files = {blob: bytes(1024), "c.json": b"{}", "manifest.json": json.dumps(manifest).encode()}
+
+    assert read(iter([tar(files)])) == [Layer()]
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"no archive" * 100, tar({"manifest.json": b"[]"}), dockers()[:3000]]
 )

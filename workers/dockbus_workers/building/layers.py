@@ -83,7 +83,7 @@ def read(pieces: Iterable[bytes]) -> list[Layer]:
 def _sort_in(
     name: str, size: int, content: IO[bytes], layers: dict[str, Layer], texts: dict[str, Any]
 ) -> None:
-    """Read one file of the archive as what its first bytes say."""
+    """Read one file of the archive as what its first bytes say: zeros are a layer without files."""
     room = _MOST_NAMES - sum(layer.names for layer in layers.values())
     file = io.BufferedReader(cast("io.RawIOBase", content), 65536)
     head = file.peek(512)[:512]
@@ -91,7 +91,7 @@ def _sort_in(
         raise LayersUnreadable("a layer is compressed with zstd")
     if head.startswith(b"\x1f\x8b"):
         layers[name] = _layer(cast("IO[bytes]", gzip.GzipFile(fileobj=file)), room)
-    elif head[257:262] == b"ustar" or name.endswith("/layer.tar"):
+    elif head[257:262] == b"ustar" or name.endswith("/layer.tar") or (head and not any(head)):
         layers[name] = _layer(cast("IO[bytes]", file), room)
     elif head[:1] in (b"{", b"[") and size <= _LARGEST_JSON:
         texts[name] = json.loads(file.read())

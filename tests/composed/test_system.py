@@ -1,12 +1,13 @@
 """docker-compose.yml for real: images built, all healthy, jobs of every kind, scaled, killed, and gone without a trace.
 
-Not among the tests of `make test`: it takes minutes, and images that only `make test-compose` makes.
+It has an Engine of its own, and takes minutes: `make test-compose` runs it alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Generator
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+import missing
 import registries
 from composed import standins
 from composed.deployment import ENDED, Deployment, service
@@ -31,14 +33,28 @@ OURS = (
 )
 ALL = ("redis", *OURS, "prometheus")
 WITHOUT_ENGINE = {"redis", "api", "schedule", "prometheus"}
-IMAGES = ("api", "events", "worker", "worker-build", "worker-scan", "metrics")
+ALIKE = ("worker", "api", "events", "metrics")
+"""Images of which only what is started differs."""
+DISTINCT = ("worker", "worker-build", "worker-scan")
+IMAGES = {*ALIKE, *DISTINCT}
 
 
 @pytest.fixture(scope="module")
-def deployment(
-    engine: Engine, base_image: str, scratch: Path, say: Callable[[str], None]
-) -> Generator[Deployment]:
-    assert base_image
+def engine(scratch: Path, say: Callable[[str], None]) -> Generator[Engine]:
+    """One of this module's own, on whose network the module's tests are, too."""
+    with missing.service(standins.engine(scratch / "composed", say)) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def registry(engine: Engine, scratch: Path, say: Callable[[str], None]) -> Generator[str]:
+    """On the same network."""
+    with registries.serve(scratch / "composed" / "registry", say) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def deployment(engine: Engine, scratch: Path, say: Callable[[str], None]) -> Generator[Deployment]:
     began = time.monotonic()
 
     def done(what: str) -> None:
@@ -46,10 +62,7 @@ def deployment(
         say(f"{what} after {time.monotonic() - began:.0f} s")
         began = time.monotonic()
 
-    standins.load(engine)
-    done("stand-ins are there")
-    (scratch / "compose").mkdir()
-    deployment = Deployment(scratch / "compose", engine)
+    deployment = Deployment(scratch / "composed", engine)
     try:
         deployment.compose("build")
         done("images are built")
@@ -74,7 +87,7 @@ def test_all_is_healthy_and_the_watch_has_a_standby(deployment: Deployment) -> N
 def test_a_job_of_each_kind_is_carried_out(
     deployment: Deployment, engine: Engine, registry: str
 ) -> None:
-    image = f"{registry}/dockbus/composed:1"
+    image, built = f"{registry}/dockbus/composed:1", "dockbus/composed-built:1"
     registries.publish(engine, image)
     container = engine.api.create_container(
         "dockbus/base:1", ["sleep", "600"], labels={"dockbus.test": "1"}, name="dockbus-composed"
@@ -85,7 +98,7 @@ def test_a_job_of_each_kind_is_carried_out(
         for spec in (
             run("echo hello"),
             {"kind": "pull", "image": image, "policy": "always"},
-            {"kind": "build", "context": "/builds/hello", "tags": ["dockbus/composed-built:1"]},
+            {"kind": "build", "context": "/builds/hello", "tags": [built]},
             {"kind": "cleanup", "labels": {"dockbus.test": "composed"}, "dry_run": True},
             {"kind": "exec", "container": container, "command": ["true"]},
         )
@@ -98,24 +111,68 @@ def test_a_job_of_each_kind_is_carried_out(
         {"kind": "remove", "force": True},
     ):
         ended += deployment.ended([deployment.order(action | {"container": container})])
+    ended += deployment.ended([deployment.order({"kind": "scan", "image": built})])
 
     assert [one["state"] for one in ended] == ["succeeded"] * len(ended), ended
     assert engine.images.find(image)
-    assert engine.images.find("dockbus/composed-built:1")
+    assert engine.images.find(built)
     assert not engine.api.containers(all=True, filters={"id": container})
+    assert ended[-1]["result"]["totals"]["vuln"] > 0, "it is an old Debian's list of packages"
 
 
-def test_our_own_scan_finds_nothing_in_our_image(deployment: Deployment) -> None:
+def test_images_without_a_tool_of_their_own_have_the_same_layers(
+    deployment: Deployment, engine: Engine
+) -> None:
+    layers = [engine.api.inspect_image(f"dockbus/{name}:0.1.0")["RootFS"] for name in ALIKE]
+
+    assert layers == [layers[0]] * len(ALIKE)
+
+
+def test_our_own_scan_sees_all_that_is_in_each_image_and_finds_nothing(
+    deployment: Deployment,
+) -> None:
     looked_for = ["vuln", "secret", "misconfig"]
-    job = deployment.order(
-        {"kind": "scan", "image": "dockbus/worker:0.1.0", "scanners": looked_for}
-    )
+    fields = {"kind": "scan", "scanners": looked_for, "sbom": "cyclonedx"}
+    jobs = [deployment.order({"image": f"dockbus/{name}:0.1.0"} | fields) for name in DISTINCT]
+    locked = (standins.ROOT / "deploy/requirements.lock").read_text()
+    put_in = {"dockbus", *re.findall(r"^([\w-]+)==\S+ \\$", locked, re.MULTILINE)}
 
-    (ended,) = deployment.ended([job])
+    for name, job in zip(DISTINCT, deployment.ended(jobs, 300), strict=True):
+        assert job["error"] is None, job["error"]
+        assert job["result"]["os"]["family"] == "debian"
+        assert job["result"]["totals"] == dict.fromkeys(looked_for, 0), (name, job["result"])
+        listed = json.loads(deployment.artefact(job["id"], "sbom.cdx.json"))["components"]
+        seen = {re.sub(r"[-_.]+", "-", one["name"]).lower() for one in listed}
+        assert put_in <= seen, name
 
-    assert ended["state"] == "succeeded", ended
-    assert ended["result"]["os"]["family"] == "debian"
-    assert ended["result"]["totals"] == dict.fromkeys(looked_for, 0), ended["result"]
+
+def test_our_own_build_job_reports_the_sizes_that_the_documentation_names(
+    deployment: Deployment, say: Callable[[str], None]
+) -> None:
+    page = (standins.ROOT / "docs/deploy.md").read_text()
+    named = dict(re.findall(r"^\| `dockbus/(\S+)` \| (\d+) MB \|", page, re.MULTILINE))
+    context = deployment.clone / "examples" / "sizes"
+    context.mkdir()
+    (context / "Dockerfile").write_text("ARG IMAGE\nFROM ${IMAGE}\n")
+    fields = {"kind": "build", "context": "/builds/sizes", "lint": "off", "report": True}
+    jobs = [
+        deployment.order(
+            fields
+            | {"args": {"IMAGE": f"dockbus/{name}:0.1.0"}, "tags": [f"dockbus/size-{name}:1"]}
+            | {"min_efficiency": 0.99, "max_wasted": "1m"}
+        )
+        for name in DISTINCT
+    ]
+
+    for name, job in zip(DISTINCT, deployment.ended(jobs, 300), strict=True):
+        assert job["error"] is None, job["error"]
+        report = job["result"]["report"]
+        base, *layers = [layer["size"] / 1e6 for layer in report["layers"]]
+        sizes = ", ".join(f"{size:.1f}" for size in layers)
+        say(
+            f"{name}: {sum(layers):.0f} MB on a base of {base:.0f}, {report['efficiency']:.1%} of use ({sizes})"
+        )
+        assert sum(layers) == pytest.approx(int(named[name]), rel=0.05), name
 
 
 def test_what_runs_is_confined(deployment: Deployment, engine: Engine) -> None:
@@ -140,16 +197,25 @@ def test_no_secret_stands_where_others_can_read_it(deployment: Deployment, engin
     assert "NOAUTH" in deployment.compose("exec", "-T", "redis", "redis-cli", "ping")
 
 
-def test_an_image_has_what_it_needs_and_no_compiler(
-    deployment: Deployment, engine: Engine, say: Callable[[str], None]
+def test_no_program_needs_a_shell(deployment: Deployment, engine: Engine) -> None:
+    """All other tests have shown that they work: here, that they have had none."""
+    for one in deployment.containers(*OURS):
+        for shell in ("sh", "bash"):
+            asked = engine.api.exec_create(one["Id"], [shell, "-c", "true"])["Id"]
+            engine.api.exec_start(asked)
+            assert engine.api.exec_inspect(asked)["ExitCode"] in (126, 127), one["Name"]
+
+
+def test_an_image_has_what_it_needs_and_no_compiler_and_no_root(
+    deployment: Deployment, engine: Engine
 ) -> None:
-    assert deployment.project
     programs = ("cc", "gcc", "make", "curl", "docker", "trivy", "docker-buildx")
     expected = {"worker-scan": {"trivy"}, "worker-build": {"docker-buildx"}}
     for name in IMAGES:
         image = f"dockbus/{name}:0.1.0"
-        layers = [layer["Size"] / 1e6 for layer in engine.api.history(image) if layer["Size"] > 1e5]
-        say(f"{image}: {sum(layers):.0f} MB in layers of {[f'{size:.1f}' for size in layers]} MB")
+        config = engine.api.inspect_image(image)["Config"]
+        assert (config["User"], config["Entrypoint"]) == ("10001:10001", ["dockbus"]), image
+        assert config["Healthcheck"]["Test"] == ["CMD", "healthy"], image
         assert has(engine, image, programs) == expected.get(name, set()), image
 
 
@@ -231,11 +297,10 @@ def test_any_service_can_be_killed_and_no_job_is_lost(deployment: Deployment) ->
         jobs += [deployment.order(run("sleep 2")) for _ in range(2)]
         deployment.compose("kill", name)
         assert deployment.health(name) == {"exited"}
-        if name in ("redis", "api"):
-            deployment.up(name)
-        else:
+        if name not in ("redis", "api"):
             jobs += [deployment.order(run("true"))]
-            deployment.compose("up", "--detach", name)
+        deployment.compose("up", "--detach", name)
+        wait_for(deployment.takes_orders, 60, f"orders to be taken after {name} was killed")
 
     assert {one["state"] for one in deployment.ended(jobs)} == {"succeeded"}
     wait_for(lambda: deployment.health() == {"healthy"}, 60, "all to be healthy")
