@@ -26,6 +26,7 @@ from dockbus.events import STREAM
 from dockbus.ids import JobId
 from dockbus.inventory import age
 from dockbus.queue.keys import RQ, job_key, registry_key
+from dockbus.records import QueueRecord
 from dockbus.stats.board import ALIVE, WORKERS
 from dockbus.units import show_span
 
@@ -54,15 +55,22 @@ def now_of(redis: Redis) -> datetime:
 def workers(bus: Bus, _: datetime) -> Iterator[Check]:
     """Every kind has a worker, and so has every queue with jobs."""
     queues = bus.queues()
-    unserved = [
-        queue.name
-        for queue in queues
-        if not queue.workers and (queue.queued or "@" not in queue.name)
-    ]
-    kinds = sorted({name.partition("@")[0] for name in unserved})
-    starts = ", ".join(f"`dockbus worker {kind}`" for kind in kinds)
+    starts = [start for queue in queues if not queue.workers and (start := _missing_at(queue))]
     found = ", ".join(f"{queue.name} {queue.workers}" for queue in queues)
-    yield judged("workers", found, f"Start them: {starts}" if kinds else "")
+    yield judged("workers", found, f"Start them: {', '.join(starts)}" if starts else "")
+
+
+def _missing_at(queue: QueueRecord) -> str:
+    """What is to be started for a queue without workers; nothing for one Engine's own, unless jobs wait for it.
+
+    Those are also the ones that are started or scheduled: that Engine's workers alone move them on.
+    """
+    kind, _, engine = queue.name.partition("@")
+    command = f"`dockbus worker {kind}`"
+    if not engine:
+        return command
+    jobs = queue.queued + queue.started + queue.scheduled
+    return f"{command} beside Engine {engine}, for which {jobs} jobs wait" if jobs else ""
 
 
 @dataclass(frozen=True)

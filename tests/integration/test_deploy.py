@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import debian
+import trixie
 
 ROOT = Path(__file__).parent.parent.parent
 COMPOSE = Path(sys.executable).parent / "docker-compose"
@@ -32,6 +33,22 @@ def test_docker_compose_accepts_the_files(overlay: list[str], tmp_path: Path) ->
     # The wheel's wrapper hides compose's exit code; what it refuses, it says.
     assert (done.returncode, done.stderr) == (0, "")
     assert "DOCKER_GID is missing a value: run: " in refused.stderr
+
+
+def test_docker_stack_accepts_the_file(
+    say: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = trixie.command(say)
+    said = (docker, "stack", "config", "--compose-file", "docker-stack.yml")
+    monkeypatch.delenv("DOCKER_GID", raising=False)
+
+    refused = run(*said)
+    monkeypatch.setenv("DOCKER_GID", "999")
+    done = run(*said)
+
+    assert "variable DOCKER_GID is missing a value: is the number of the group" in refused.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "user: 10001:999" in done.stdout.replace('"', "")
 
 
 def test_prometheus_accepts_its_configuration(scratch: Path, say: Callable[[str], None]) -> None:

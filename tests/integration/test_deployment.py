@@ -70,6 +70,21 @@ def test_an_empty_bus_lacks_workers_watches_and_metrics(bus: Bus, redis: Any) ->
     assert redis.dbsize() == 0
 
 
+def test_an_engine_whose_workers_are_gone_is_named_with_the_jobs_that_wait_for_it(bus: Bus) -> None:
+    for _ in range(3):
+        bus.enqueue(SPEC, engine="edge")
+    assert take(attempts_on(bus), queue="cleanup@edge", engine="edge")  # its worker dies with it
+    bus.enqueue(SPEC, engine="edge", delay=3600)
+    bus.enqueue(SPEC, engine="idle").cancel()
+
+    level, _ = found(bus, "workers")
+
+    advice = examined(bus)["workers"].advice
+    assert level is Level.WARNING
+    assert "`dockbus worker cleanup` beside Engine edge, for which 4 jobs wait" in advice
+    assert "idle" not in advice
+
+
 def test_versions_side_by_side_are_told(bus: Bus, redis: Any) -> None:
     now = datetime.now(UTC)
     worker(redis, "a", __version__, now)
