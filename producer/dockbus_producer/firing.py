@@ -72,17 +72,10 @@ class Firing:
             self.gate.forget(one, now)
 
     def _enqueue(self, rule: Rule, occasion: Occasion, order: Order, follows: str) -> None:
-        event = occasion.event
-        about = {
-            "id": event.id,
-            "source": event.source,
-            "type": event.type,
-            "subject": event.subject,
-        }
+        facts = ("id", "source", "type", "subject")
+        about = {f"cloudevents.event_{fact}": getattr(occasion.event, fact) for fact in facts}
         try:
-            with tracing.span(
-                f"rule {rule.name}", {f"cloudevents.event_{n}": about[n] for n in about}
-            ):
+            with tracing.span(f"rule {rule.name}", about):
                 job = self._put(order, follows)
         except KeyConflict:  # the rule was changed since
             log.debug("%s was answered before", key(rule, occasion))

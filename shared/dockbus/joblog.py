@@ -116,17 +116,18 @@ class JobLog:
             ended: whether the job has ended; asked at first and whenever the log has been silent for a while.
             deadline: when to give up.
         """
-        over, silent = False, ended()  # what came before the end is then still read below
-        while not over:
+        has_ended = ended()  # asked before a read: what came before the end is then still read
+        while True:
             wait = 1.0 if deadline is None else min(1.0, deadline - time.monotonic())
             if wait <= 0:
                 return
-            entries, over = self.read(after, block=0.0 if silent else wait)
+            entries, marked = self.read(after, block=0.0 if has_ended else wait)
             for entry in entries:
                 after = entry.id
                 yield entry
-            if not entries and not over:
-                over, silent = silent, silent or ended()
+            if marked or (has_ended and not entries):
+                return
+            has_ended = has_ended or (not entries and ended())
 
 
 _SHORT = {"stdout": "o", "stderr": "r", "system": "s"}

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,19 +62,8 @@ class Deployment:
         Raises:
             AssertionError: it failed; the end of what it said is in the message.
         """
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.clone)}
-        done = subprocess.run(
-            [trixie.compose(print), "-p", self.project, *_FILES, *arguments],
-            cwd=self.clone,
-            env=environment | {"DOCKER_HOST": self._engine.host},
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=500,
-        )
-        said = (done.stdout + done.stderr)[-6000:]
-        assert done.returncode == 0, f"compose {' '.join(arguments)}: {done.returncode}\n{said}"
-        return done.stdout
+        command: list[str | Path] = [trixie.compose(print), "-p", self.project, *_FILES, *arguments]
+        return said(command, self._engine.host, self.clone, timeout=500)
 
     def up(self, *arguments: str) -> None:
         """`docker compose up` until all is healthy.
@@ -148,6 +137,29 @@ class Deployment:
                 time.sleep(0.2)
             records.append(record)
         return records
+
+
+def said(
+    command: Sequence[str | Path], host: str, folder: Path, *, timeout: float, **environment: str
+) -> str:
+    """What a command of Docker's, given an Engine and a folder for all else, says on standard output.
+
+    Raises:
+        AssertionError: it failed; the end of what it said is in the message.
+    """
+    known = {"PATH": os.environ["PATH"], "HOME": str(folder), "DOCKER_HOST": host}
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=known | environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    told = (done.stdout + done.stderr)[-6000:]
+    assert done.returncode == 0, f"{' '.join(map(str, command))}: {done.returncode}\n{told}"
+    return done.stdout
 
 
 def service(container: dict[str, Any]) -> str:

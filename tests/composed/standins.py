@@ -139,12 +139,11 @@ def _debootstrap(name: str) -> None:
     _run(["debootstrap", *options, "trixie", str(folder), trixie.mirror()], log)
     for debris in DEBRIS:
         shutil.rmtree(folder / debris, ignore_errors=True)
-    match name:
-        case "python":
-            (folder / "usr/local/bin/python").symlink_to("/usr/bin/python3")
-        case _:
-            for owner, home in (("redis", "/data"), ("nobody", "/prometheus")):
-                _run(["chroot", str(folder), "install", "-d", "-o", owner, home], log)
+    if name == "python":
+        (folder / "usr/local/bin/python").symlink_to("/usr/bin/python3")
+    else:
+        for owner, home in (("redis", "/data"), ("nobody", "/prometheus")):
+            _run(["chroot", str(folder), "install", "-d", "-o", owner, home], log)
     _run(["tar", "-C", str(folder), "-cf", f"{root(name)}.part", "."], log)
     Path(f"{root(name)}.part").rename(root(name))
     shutil.rmtree(folder)

@@ -17,6 +17,7 @@ from secrets import token_hex
 
 import trixie
 from composed import standins
+from composed.deployment import said
 from dockbus.engine import Engine
 from dockbus.errors import DockbusError
 from dockbus.settings import EngineSettings
@@ -105,19 +106,8 @@ class Machine:
         Raises:
             AssertionError: it failed; what it said is in the message.
         """
-        told = {"PATH": os.environ["PATH"], "HOME": str(self._folder), "DOCKER_HOST": self.host}
-        done = subprocess.run(
-            [trixie.command(print), *arguments],
-            cwd=folder,
-            env=told | environment,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        said = (done.stdout + done.stderr)[-6000:]
-        assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.returncode}\n{said}"
-        return done.stdout
+        command: list[str | Path] = [trixie.command(print), *arguments]
+        return said(command, self.host, folder or self._folder, timeout=300, **environment)
 
     @property
     def cable(self) -> str:
@@ -125,10 +115,8 @@ class Machine:
         return f"dkb-{self.name}"
 
     def _is_swept(self) -> bool:
-        places = [
-            _GROUPS / self._groups,
-            *_GROUPS.glob(f"*/{self._groups}"),
-        ]  # version 2; version 1
+        places = [_GROUPS / self._groups]  # of version 2
+        places += _GROUPS.glob(f"*/{self._groups}")  # of version 1
         for place in places:
             for group, _, _ in os.walk(place, topdown=False):
                 with suppress(OSError):  # what was killed there is not quite gone

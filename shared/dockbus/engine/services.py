@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from dockbus.engine.errors import EngineFault, translated
-from dockbus.engine.streams import read_bytes
 from dockbus.engine.views import Raw
 
 if TYPE_CHECKING:
@@ -74,14 +72,5 @@ class Services:
             EngineError: it has been changed since it was looked at, or is gone.
         """
         spec = {**service.spec, "Mode": {"Replicated": {"Replicas": replicas}}}
-        answer = self._engine.open(
-            "POST",
-            f"/services/{service.id}/update",
-            read_bytes,
-            params={"version": service.version},
-            idle=self._engine.api.timeout,
-            headers={"Content-Type": "application/json"},
-            body=json.dumps(spec).encode(),
-        )
-        for _ in answer:
-            pass
+        params = {"version": service.version}
+        self._engine.call("POST", f"/services/{service.id}/update", params=params, body=spec)
