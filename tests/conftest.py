@@ -218,7 +218,11 @@ def dockbus(engineless_bus: Bus) -> CommandLine:
 
 
 @pytest.fixture
-def start(settings: Settings, tmp_path: Path) -> Generator[Callable[..., Program]]:
+def start(
+    settings: Settings,
+    tmp_path: Path,
+    redis: Redis,  # so that programs have ended when it is flushed
+) -> Generator[Callable[..., Program]]:
     """Starts a dockbus command, such as `start("worker", "run")`, and stops it after the test."""
     started: list[Program] = []
 

@@ -115,6 +115,9 @@ class WorkerSettings(_Group):
     """Seconds that running jobs are given to end after SIGTERM, before they go back to their queue."""
     heartbeat: float = Field(default=10.0, ge=3)
     """Seconds without a sign of life after which a running job counts as orphaned."""
+    engine_lost: float = Field(default=300.0, ge=5)
+    """Seconds without a worker for an Engine's name, which is held for a minute after the last one, before jobs that had
+    begun on that Engine begin anew on others. Those whose order names it wait."""
 
 
 class SecretsSettings(_Group):

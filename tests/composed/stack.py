@@ -75,6 +75,7 @@ class Stack(Deployment):
             folder=self.clone,
             DOCKER_GID=GROUP,
             DOCKBUS_WORKER_SLOTS="2",
+            DOCKBUS_WORKER_ENGINE_LOST="30",
             RULES_FILE="./rules.yaml",
         )
         self.settled(240)

@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 import pytest
 
-from dockbus import Bus, Event, JobRecord, JobState, Settings, local
+from dockbus import Bus, Event, JobHandle, JobRecord, JobState, QueueRecord, Settings, local
 from dockbus.engine import ContainerNotFound, ContainerSpec, Engine
+from dockbus.jobs import LABEL_JOB
 from dockbus.jobs.actions import ActionResult
 from dockbus.jobs.running import Network
 from dockbus.settings import EngineSettings
 from e2e.chaos.services import engine_server
 from processes import Program
+from runs import result, shell
 from waiting import wait_for
 
 LIFE = ["create", "start", "die", "destroy"]
@@ -173,3 +176,48 @@ def test_what_happens_on_an_engine_is_told_once_and_answered_there(
     assert max(Counter((event.source, event.id) for event in events).values()) == 1
     fired = [event.data for event in events if event.type == "io.dockbus.rule.fired"]
     assert Counter(one["eventSubject"] for one in fired) == dict.fromkeys(ended, 1)
+
+
+def test_what_had_begun_on_an_engine_that_is_lost_begins_anew_on_the_other(
+    sides: tuple[Side, Side], bus: Bus, start: Start, redis: Any
+) -> None:
+    """Lost as a node is that is cut off: what it runs runs on, and nobody hears of it."""
+    first, second = sides
+
+    def worker(side: Side) -> Program:
+        patience = side.settings.worker.model_copy(update={"engine_lost": 5.0})
+        told = side.settings.model_copy(update={"worker": patience})
+        program = start("worker", "run", settings=told)
+        program.wait_until_said("taking jobs")
+        return program
+
+    def containers(side: Side, job: JobHandle) -> list[str]:
+        return [one.id for one in side.engine.containers.all(labels={LABEL_JOB: job.id})]
+
+    sleeps = shell("sleep 3", stop_timeout=0)
+    lost = worker(second)
+    free = bus.enqueue(sleeps)
+    pinned = bus.enqueue(sleeps, engine="second")
+    wait_for(lambda: len(containers(second, free) + containers(second, pinned)) == 2, what="both")
+    lost.process.kill()
+    lost.process.wait()
+    redis.delete("dockbus:engine:second")  # as it expires, a minute later
+
+    here = worker(first)
+    ended = result(free)
+    assert (ended.exit_code, free.refresh().engine) == (0, "first")
+    assert free.refresh().attempts == 2
+    assert here.said(f"job {free.id}: Engine second has been lost")
+    assert pinned.state is JobState.QUEUED
+    assert queue_of(bus, "run@second").queued == 1
+    assert len(containers(second, free)) == 1
+
+    # It comes back: what was done elsewhere is removed, what waited goes on.
+    worker(second)
+    assert result(pinned).exit_code == 0
+    assert pinned.refresh().engine == "second"
+    wait_for(lambda: not containers(second, free), what="the stray to go")
+
+
+def queue_of(bus: Bus, name: str) -> QueueRecord:
+    return next(queue for queue in bus.queues() if queue.name == name)

@@ -11,7 +11,7 @@ from dockbus import Bus, JobState, Run, RunResult, Settings
 from dockbus.errors import EngineNameTaken
 from dockbus.jobs.running import Network
 from dockbus.settings import RedisSettings
-from dockbus_workers.process import NAME_HELD, claim_name
+from dockbus_workers.presence import NAME_HELD, claim_name
 from outage import Plug
 from processes import Program
 from waiting import wait_for

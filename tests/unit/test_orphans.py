@@ -9,16 +9,16 @@ import pytest
 
 from dockbus.engine import Container
 from dockbus.ids import JobId
-from dockbus.jobs import LABEL_REMOVE, Kind
+from dockbus.jobs import LABEL_ENGINE, LABEL_REMOVE, Kind
 from dockbus.records import JobRecord, JobState
-from dockbus_workers.orphans import GRACE, is_orphan
+from dockbus_workers.orphans import GRACE, is_orphan, is_stray
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LONG_AGO = NOW - timedelta(seconds=GRACE + 1)
 JUST_NOW = NOW - timedelta(seconds=GRACE - 1)
 
 
-def container(*, remove: str = "true", created: datetime = LONG_AGO) -> Container:
+def container(*, remove: str = "true", created: datetime = LONG_AGO, engine: str = "") -> Container:
     raw = {
         "Id": "c" * 64,
         "Names": ["/dockbus-1"],
@@ -26,7 +26,7 @@ def container(*, remove: str = "true", created: datetime = LONG_AGO) -> Containe
         "ImageID": "sha256:1",
         "State": "exited",
         "Status": "",
-        "Labels": {LABEL_REMOVE: remove},
+        "Labels": {LABEL_REMOVE: remove, **({LABEL_ENGINE: engine} if engine else {})},
         "Created": created.timestamp(),
     }
     return replace(Container.parse_listed(raw), created=created)
@@ -75,3 +75,26 @@ def test_where_the_job_is_no_longer_kept_the_containers_own_age_counts() -> None
     assert is_orphan(container(), None, NOW)
     assert not is_orphan(container(created=JUST_NOW), None, NOW)
     assert not is_orphan(container(remove="false"), None, NOW)
+
+
+@pytest.mark.parametrize(
+    ("made_on", "now_on", "stray"),
+    [
+        ("a", "b", True),
+        ("a", "a", False),  # its job is here
+        ("a", None, False),  # it is queued, and may come back
+        ("", "b", False),  # made by a dockbus that did not say where
+        ("b", "b", False),  # here is b by another name, for a while
+        ("old", "a", False),  # a was called so when it was made
+    ],
+)
+def test_a_container_is_a_stray_where_its_job_has_begun_anew_on_another_engine(
+    made_on: str, now_on: str | None, *, stray: bool
+) -> None:
+    job = record(JobState.STARTED, ended=None).model_copy(update={"engine": now_on})
+
+    assert is_stray(container(engine=made_on, remove="false"), job, "a") == stray
+
+
+def test_a_container_whose_job_is_no_longer_kept_is_no_stray() -> None:
+    assert not is_stray(container(engine="a"), None, "b")

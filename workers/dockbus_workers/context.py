@@ -112,18 +112,19 @@ class JobContext:
         if self._leaving.is_set():
             raise HandBack
 
-    def hold(self, *, here: bool = False) -> None:
+    def hold(self, *, here: bool = False, anew: bool = False) -> None:
         """Make sure that the job is still this attempt's, just before something is done that counts.
 
         Args:
             here: from now on further attempts are made on this Engine only, where something of the job will be.
+            anew: if this Engine is lost, they may begin anew on another one.
 
         Raises:
             Detached: it is not.
         """
         with self.attached():
             engine = self.engine.name if here else ""
-            if not self._attempts.claim(self._attempt, engine=engine):
+            if not self._attempts.claim(self._attempt, engine=engine, anew=anew):
                 raise Detached("its lease had run out")
 
     def sleep(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Containers that no job needs any more: what a worker left that died between its job's end and the last step."""
+"""Containers that no job needs any more: a worker died between its job's end and the last step, or the job went on elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dockbus.bus import Bus
 from dockbus.engine import Container, Engine
 from dockbus.errors import JobNotFound
 from dockbus.ids import JobId
-from dockbus.jobs import LABEL_BUS, LABEL_JOB, LABEL_REMOVE
+from dockbus.jobs import LABEL_BUS, LABEL_ENGINE, LABEL_JOB, LABEL_REMOVE
 from dockbus.records import JobRecord, JobState
 from dockbus_workers.running.vault import forget
 
@@ -23,7 +23,7 @@ EVERY = 10.0
 
 
 def remove_orphans(bus: Bus, engine: Engine) -> None:
-    """Stop and remove the containers on this Engine whose jobs have ended. One process at a time does this.
+    """Stop and remove the containers on this Engine whose jobs have ended, or begun anew. One process at a time does this.
 
     Containers of another bus are not looked at, and neither are those that a job was told to leave.
 
@@ -43,12 +43,21 @@ def remove_orphans(bus: Bus, engine: Engine) -> None:
             record = bus.job(job).refresh()
         except JobNotFound:
             record = None
-        if is_orphan(container, record, datetime.now(UTC)):
+        if is_stray(container, record, engine.name) or is_orphan(
+            container, record, datetime.now(UTC)
+        ):
             log.warning("removing container %s, which job %s has left", container.name, job)
             engine.containers.stop(container.id, timeout=10)
             if container.labels.get(LABEL_REMOVE) != "never":
                 engine.containers.remove(container.id)
                 forget(job, engine)
+
+
+def is_stray(container: Container, record: JobRecord | None, engine: str) -> bool:
+    """Whether the job of a container has begun anew on an Engine of another name, for this one had been lost."""
+    made_on = container.labels.get(LABEL_ENGINE)
+    now_on = record.engine if record else None
+    return bool(made_on and now_on) and now_on not in (made_on, engine)
 
 
 def is_orphan(container: Container, record: JobRecord | None, now: datetime) -> bool:

@@ -17,21 +17,20 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from secrets import token_hex
 from socket import gethostname
-from typing import Any
 
 import redis.exceptions
-from redis import Redis
 
 from dockbus.bus import Bus
 from dockbus.connection import hurry
 from dockbus.engine import Engine
-from dockbus.errors import DockbusError, EngineNameTaken
+from dockbus.errors import DockbusError
 from dockbus.exposition import own_metrics
 from dockbus.jobs import Queue
 from dockbus.queue import queue_name
 from dockbus.settings import Settings
 from dockbus_workers.orphans import EVERY, remove_orphans
 from dockbus_workers.policing import load_policy
+from dockbus_workers.presence import Absences, claim_name, free_names
 from dockbus_workers.scanning.trivy import find_program
 from dockbus_workers.worker import POLL, SlotWorker
 from dockbus_workers.worker_metrics import WorkerMetrics
@@ -41,13 +40,11 @@ log = logging.getLogger(__name__)
 BEAT = 1.0
 """Seconds between two signs of life, and between two looks for jobs that are due or orphaned."""
 MEND = 5.0
-"""Seconds between two looks at jobs picked at random."""
+"""Seconds between two looks at jobs picked at random, and at which Engines are lost."""
 ENGINE_LOOK = 1.0
 """Seconds for which the last answer to "does the Engine answer?" holds."""
 ENGINE_SILENT = 15.0
 """Seconds for which an Engine may keep that question waiting before the worker counts as not ready."""
-NAME_HELD = 60
-"""Seconds for which an Engine keeps its name on the bus when none of its workers lives."""
 HAND_BACK = 10.0
 """Seconds that jobs get to let go after they were told to."""
 
@@ -88,6 +85,7 @@ class WorkerProcess:
         self._trouble = "nobody has asked"
         self._asked = 0.0
         self._engine_id = ""
+        self._absences = Absences(settings.worker.engine_lost)
 
     def run(self) -> None:
         """Serve until told to stop.
@@ -217,8 +215,17 @@ class WorkerProcess:
                 self._try(worker.maintain)
             if turn % round(MEND / BEAT) == 0:
                 self._try(self._workers[0].mend)
+                self._try(self._miss)
             if turn % round(EVERY / BEAT) == 0 and self.queue is Queue.RUN and not self._trouble:
                 self._try(partial(remove_orphans, self._bus, self._engine))
+
+    def _miss(self) -> None:
+        """See to the jobs that had begun on Engines which are lost; this one could carry them out."""
+        shared = self._workers[0]
+        free = free_names(self._bus.redis, shared.engines())
+        for name in self._absences.lost(free, time.monotonic()):
+            if not self._trouble:
+                shared.take_over(name)
 
     def _try(self, step: Callable[[], None]) -> None:
         try:
@@ -227,19 +234,3 @@ class WorkerProcess:
             log.warning("heartbeat: %s", error)
         except Exception:
             log.exception("heartbeat: a bug in dockbus")
-
-
-def claim_name(redis: Redis, name: str, engine: str) -> None:
-    """Hold an Engine's name on the bus for the Engine with this ID. Jobs that have begun on it go by the name.
-
-    Raises:
-        EngineNameTaken: the name is another Engine's.
-    """
-    key = f"dockbus:engine:{name}"
-    if redis.set(key, engine, nx=True, ex=NAME_HELD):
-        return
-    held: Any = redis.get(key) or b""
-    owner = held.decode("utf-8", "replace")
-    if owner != engine:
-        raise EngineNameTaken(f"{name!r} is Engine {owner}, and this is Engine {engine}")
-    redis.expire(key, NAME_HELD)

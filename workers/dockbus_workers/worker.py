@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 VERSION = version("dockbus")
 POLL = 0.5
 """Seconds one wait for a job takes at most; also how soon a worker notices that it should stop."""
+EVERY = 4000
+"""Milliseconds between two looks at the queue of an Engine that is lost."""
 
 
 class SlotWorker(BaseWorker):
@@ -270,11 +272,31 @@ class SlotWorker(BaseWorker):
 
     def maintain(self) -> None:
         """Queue what is due, and return orphaned jobs to their queue. Any number of workers may do so at once."""
-        self._attempts.due(self.serves)
+        self._maintain(self.serves)
+
+    def _maintain(self, queue: str) -> None:
+        self._attempts.due(queue)
         now = time.monotonic()
         if now >= self._trusted and now - self._beaten < self._lease / 2:
-            for job in self._attempts.reap(self.serves):
+            for job in self._attempts.reap(queue):
                 log.warning("job %s: its worker is gone; queued again", job, extra={"job": job})
+
+    def engines(self) -> list[str]:
+        """The Engines that have had queues of their own beside this one."""
+        return self._attempts.engines(self.serves)
+
+    def take_over(self, engine: str) -> None:
+        """Look after the queue of an Engine that is lost, and take over what had begun there and may begin anew here.
+
+        One worker at a time does this.
+        """
+        lost = f"{self.serves}@{engine}"
+        if not self.connection.set(f"dockbus:lost:{lost}", self.name, nx=True, px=EVERY):
+            return
+        self._maintain(lost)
+        for job in self._attempts.begin_anew(lost):
+            words = "job %s: Engine %s has been lost; it begins anew on another"
+            log.warning(words, job, engine, extra={"job": job})
 
     def mend(self) -> None:
         """Look at some jobs for what no transition of ours could have left."""

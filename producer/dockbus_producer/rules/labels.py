@@ -25,6 +25,7 @@ from cronsim import CronSim
 
 from dockbus.jobs.base import (
     LABEL_BUS,
+    LABEL_ENGINE,
     LABEL_JOB,
     LABEL_KEEP,
     LABEL_MANAGED,
@@ -45,7 +46,7 @@ ENABLE = "dockbus.enable"
 RULE = "dockbus.rule."
 CRON = "dockbus.cron."
 OTHERS = (
-    *(LABEL_BUS, LABEL_JOB, LABEL_KEEP, LABEL_MANAGED, LABEL_ORDER, LABEL_REMOVE),
+    *(LABEL_BUS, LABEL_ENGINE, LABEL_JOB, LABEL_KEEP, LABEL_MANAGED, LABEL_ORDER, LABEL_REMOVE),
     *("dockbus.demo", "dockbus.test", "dockbus.test.*"),
 )
 """Labels that have nothing to do with rules."""

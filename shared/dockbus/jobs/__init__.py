@@ -30,6 +30,7 @@ from dockbus.jobs.actions import (
 )
 from dockbus.jobs.base import (
     LABEL_BUS,
+    LABEL_ENGINE,
     LABEL_JOB,
     LABEL_KEEP,
     LABEL_MANAGED,
@@ -140,6 +141,7 @@ def _explain(item: ErrorDetails) -> str:
 __all__ = [
     "KINDS",
     "LABEL_BUS",
+    "LABEL_ENGINE",
     "LABEL_JOB",
     "LABEL_KEEP",
     "LABEL_MANAGED",

@@ -18,6 +18,8 @@ LABEL_BUS = "dockbus.bus"
 """On a run job's container: the name of the bus that the job is on."""
 LABEL_ORDER = "dockbus.order"
 """On a run job's container: what tells this order from an earlier one with the same ID."""
+LABEL_ENGINE = "dockbus.engine-name"
+"""On a run job's container: what its Engine was called on the bus when the job made it."""
 LABEL_REMOVE = "dockbus.remove"
 """On a run job's container: whether it is to go when the job has succeeded, `true` or `false`; `never` is not even when
 it has failed."""

@@ -20,7 +20,7 @@ from dockbus.errors import JobError
 from dockbus.ids import JobId
 from dockbus.joblog import LogLine, Progress, encode
 from dockbus.orders import Order
-from dockbus.queue.keys import queue_key
+from dockbus.queue.keys import RQ, queue_key
 from dockbus.queue.scripts import Argument, Scripts
 from dockbus.queue.store import decoded
 from dockbus.settings import BusSettings
@@ -118,9 +118,13 @@ class Attempts:
         ):
             attempt.verdict = verdict.decode()
 
-    def claim(self, attempt: Attempt, *, engine: str = "") -> bool:
-        """Whether the attempt is still its job's. With `engine`, further ones are made there only."""
-        return self._heard(attempt, self._scripts.run("claim", attempt.job, attempt.token, engine))
+    def claim(self, attempt: Attempt, *, engine: str = "", anew: bool = False) -> bool:
+        """Whether the attempt is still its job's. With `engine`, further ones are made there only.
+
+        With `anew`, they may begin anew elsewhere if that Engine is lost, unless the order names it.
+        """
+        sent = (attempt.job, attempt.token, engine, "1" if anew else "")
+        return self._heard(attempt, self._scripts.run("claim", *sent))
 
     def log(self, attempt: Attempt, entries: Sequence[LogLine | Progress]) -> bool:
         """Append to the job's log; False where the attempt is superseded."""
@@ -188,6 +192,16 @@ class Attempts:
     def reap(self, queue: str) -> list[JobId]:
         """Put the jobs whose lease has run out back on their queue; which."""
         return [JobId(raw.decode("utf-8", "replace")) for raw in self._scripts.run("reap", queue)]
+
+    def engines(self, queue: str) -> list[str]:
+        """The Engines that have had a queue of their own beside this one, in the order of their names."""
+        known: Any = self._redis.smembers(f"{RQ}:queues")
+        own = queue_key(f"{queue}@").encode()
+        return sorted(k[len(own) :].decode("utf-8", "replace") for k in known if k.startswith(own))
+
+    def begin_anew(self, queue: str) -> list[JobId]:
+        """Send jobs that have begun on an Engine that is lost from its queue to the one that all share; which."""
+        return [JobId(raw.decode("utf-8", "replace")) for raw in self._scripts.run("anew", queue)]
 
     def mend(self) -> list[JobId]:
         """Forget some of the jobs that are no longer kept, and queue again some that have fallen out of their queue.

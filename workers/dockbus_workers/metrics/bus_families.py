@@ -78,8 +78,8 @@ COUNTED = (
     _counter(
         "dockbus_jobs_rescued_total",
         "action",
-        "Jobs that were found and queued again: their worker was lost, or they were queued and in no queue.",
-        action="worker-lost mended",
+        "Jobs that were found and queued again: their worker or their Engine was lost, or they were queued and in no queue.",
+        action="worker-lost engine-lost mended",
     ),
     _counter(
         "dockbus_engine_events_total",

@@ -19,7 +19,15 @@ from dockbus.engine import (
     Image,
     ImageNotFound,
 )
-from dockbus.jobs import LABEL_BUS, LABEL_JOB, LABEL_MANAGED, LABEL_ORDER, LABEL_REMOVE, Run
+from dockbus.jobs import (
+    LABEL_BUS,
+    LABEL_ENGINE,
+    LABEL_JOB,
+    LABEL_MANAGED,
+    LABEL_ORDER,
+    LABEL_REMOVE,
+    Run,
+)
 from dockbus.jobs.running import OWN_NETWORK
 from dockbus_workers.context import JobContext
 from dockbus_workers.images import ensure_image
@@ -125,7 +133,7 @@ def _make(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> Own:
         if spec.require_scan:
             require_scan(ctx, image.id, spec.require_scan)
             wanted = wanted.model_copy(update={"image": image.id})  # its name may move meanwhile
-        ctx.hold(here=True)
+        ctx.hold(here=True, anew=True)
         prepare(spec, secrets, ctx)
         try:
             made = ctx.engine.containers.create(wanted)
@@ -150,6 +158,7 @@ def _described(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> Contai
         LABEL_BUS: ctx.bus_name,
         LABEL_JOB: ctx.job,
         LABEL_ORDER: ctx.seal,
+        LABEL_ENGINE: ctx.engine.name,
         LABEL_REMOVE: _fate(spec),
     }
     values = {variable: secrets[name] for variable, name in spec.env_from.items()}

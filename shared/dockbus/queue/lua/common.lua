@@ -79,7 +79,7 @@ local function push(id, front, reason)
   local queue = home(engine, origin)
   set(id, 'status', 'queued', 'enqueued_at', NOW, 'since', now)
   if reason == 'worker-lost' then tally_retry(id, 'lost') elseif reason == 'handed-back' then tally_retry(id, reason) end
-  if reason == 'worker-lost' or reason == 'mended' then count('dockbus_jobs_rescued_total{action="' .. reason .. '"}', 1) end
+  if reason == 'worker-lost' or reason == 'mended' or reason == 'engine-lost' then count('dockbus_jobs_rescued_total{action="' .. reason .. '"}', 1) end
   if queue ~= origin then
     set(id, 'origin', queue)
     redis.call('SADD', '%RQ%:queues', '%RQ%:queue:' .. queue)
@@ -155,8 +155,9 @@ end
 
 -- What a job that has ended needs no more.
 local SPENT = {
-  'after', 'after_failure', 'cancel', 'due', 'exclusive', 'facts', 'failure_ttl', 'front', 'how', 'last_heartbeat',
-  'logged', 'lost', 'outcome', 'parents', 'result_ttl', 'retries_left', 'since', 'timeout', 'traceparent', 'tracestate', 'tries',
+  'after', 'after_failure', 'anew', 'cancel', 'due', 'exclusive', 'facts', 'failure_ttl', 'front', 'how',
+  'last_heartbeat', 'logged', 'lost', 'outcome', 'parents', 'result_ttl', 'retries_left', 'since', 'timeout', 'traceparent',
+  'tracestate', 'tries',
 }
 -- The code of a failure, which is JSON.
 local function code(failure)
