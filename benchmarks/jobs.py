@@ -34,10 +34,10 @@ from dockbus.settings import BuildSettings, BusSettings, EngineSettings, RedisSe
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import registries
 
-ROUNDS = 15
-"""Many short ones: machines change their speed within seconds, so what is compared has to lie close together."""
-AT_ONCE = {1: 4, 4: 12, 8: 24}
-"""How many containers at a time, and how many in a round: several times as many, for the last ones run alone."""
+ROUNDS = 9
+"""In turns: machines change their speed within minutes."""
+AT_ONCE = {1: 8, 4: 48, 8: 96}
+"""How many containers at a time, and how many in a round: twelve times as many, for the last ones of a round have less company."""
 WORDS = "forty-two"
 GUARDED = (
     "--init",
