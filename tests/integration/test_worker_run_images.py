@@ -82,6 +82,29 @@ def test_an_image_that_is_removed_before_its_container_is_made_is_pulled_again(
         engine.images.remove(name)
 
 
+def test_an_image_that_is_removed_a_moment_after_its_use_is_pulled_again(
+    bus: Bus, engine: Engine, base_image: str, registry: str
+) -> None:
+    """A job like the one before does not look for its image: the Engine says that it is gone."""
+    name = f"{registry}/run-test/{secrets.token_hex(4)}:1"
+    engine.images.tag(base_image, name)
+    for _ in engine.images.push(name):
+        pass
+    spec = shell("echo ran", image=name)
+    pulled: list[int] = []
+    try:
+        for _ in range(3):
+            ctx = context(bus, engine, spec)
+            assert carried_out(spec, ctx).exit_code == 0
+            pulled.append(told(bus, ctx).count("pulling "))
+            if len(pulled) == 2:
+                engine.images.remove(name)
+    finally:
+        engine.images.remove(name)
+
+    assert pulled == [0, 0, 1]
+
+
 def test_a_container_of_another_image_is_not_started(
     bus: Bus, engine: Engine, base_image: str, registry: str, meddled: list[Any]
 ) -> None:

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any, TypeVar
 
 import redis.exceptions
@@ -282,6 +282,17 @@ class JobContext:
                 while not items.empty():
                     items.get_nowait()
                 reader.join(timeout=0.05)
+
+    def read(self, start: Callable[[], Stream[T]]) -> Iterator[T]:
+        """The items of an Engine stream that does not wait for anything; between them, the job can be stopped.
+
+        Raises:
+            EngineError: the stream could not be had, or broke.
+        """
+        with closing(start()) as stream:
+            for item in stream:
+                yield item
+                self.check()
 
     # -- log and progress ------------------------------------------------------------------
 

@@ -24,8 +24,14 @@ from dockbus_workers.registries import sources
 from dockbus_workers.sealed import seal, unseal
 
 Policy = Literal["always", "if-not-present", "newer", "never"]
+MOMENT = 2.0
+"""Seconds for which an image that was found is taken to be there still. The Engine tells whoever uses it if it is not."""
 NOTED = 24 * 3600
 """Seconds for which it is known what was brought. It spares requests, no more."""
+
+
+_FOUND: dict[tuple[str, str, str | None], float] = {}
+"""When this process last found an image, by Engine, name and platform."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,13 @@ def ensure_image(
     return obtain(name, policy, platform, credentials, ctx).image
 
 
+def was_there(name: str, policy: Policy, platform: str | None, ctx: JobContext) -> bool:
+    """Whether a job of this process has found the image a moment ago, and whatever has its name will do."""
+    found = _FOUND.get((ctx.engine.host, name, platform))
+    will_do = policy in ("never", "if-not-present")
+    return will_do and found is not None and time.monotonic() - found < MOMENT
+
+
 def obtain(
     name: str, policy: Policy, platform: str | None, credentials: str | None, ctx: JobContext
 ) -> Obtained:
@@ -81,6 +94,9 @@ def obtain(
     else:
         had = _Wish(Reference.parse(name), platform, credentials, ctx).obtain(policy)
     ctx.image_used(had.image.id)
+    if len(_FOUND) > 1000:
+        _FOUND.clear()
+    _FOUND[ctx.engine.host, name, platform] = time.monotonic()
     return had
 
 

@@ -30,7 +30,7 @@ from dockbus.jobs import (
 )
 from dockbus.jobs.running import OWN_NETWORK
 from dockbus_workers.context import JobContext
-from dockbus_workers.images import ensure_image
+from dockbus_workers.images import ensure_image, was_there
 from dockbus_workers.running.files import put_files
 from dockbus_workers.running.vault import filled, forget, mounts, prepare
 from dockbus_workers.scanning import require_scan
@@ -128,9 +128,12 @@ def clear(ctx: JobContext) -> None:
 
 def _make(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> Own:
     wanted = _described(spec, secrets, ctx)
+    look = bool(spec.require_scan) or not was_there(spec.image, spec.pull, spec.platform, ctx)
     for left in reversed(range(TRIES)):
-        image = ensure_image(spec.image, spec.pull, spec.platform, spec.credentials, ctx)
-        if spec.require_scan:
+        image = None
+        if look:
+            image = ensure_image(spec.image, spec.pull, spec.platform, spec.credentials, ctx)
+        if image and spec.require_scan:
             require_scan(ctx, image.id, spec.require_scan)
             wanted = wanted.model_copy(update={"image": image.id})  # its name may move meanwhile
         ctx.hold(here=True, anew=True)
@@ -142,8 +145,9 @@ def _make(spec: Run, secrets: Mapping[str, str], ctx: JobContext) -> Own:
         except ImageNotFound:  # removed between the look and the call
             if not left:
                 raise
+            look = True
             continue
-        if spec.require_scan or _is_of(made, image, spec, ctx):
+        if not image or spec.require_scan or _is_of(made, image, spec, ctx):
             return Own(made, (spec.networks[0].name,))
         ctx.log(f"{spec.image} has become another image meanwhile")
         ctx.engine.containers.remove(made)

@@ -26,7 +26,7 @@ def follow(container: str, ctx: JobContext, *, seen: dict[Stream, str]) -> Conta
     ended: Container | None = None
     while True:
         try:
-            _read(container, ctx, seen, told)
+            _read(container, ctx, seen, told, to_the_end=ended is not None)
             if ended:
                 return ended
             # Read once more after its end: the Engine may close a stream before an unfinished last line.
@@ -40,9 +40,17 @@ def follow(container: str, ctx: JobContext, *, seen: dict[Stream, str]) -> Conta
 
 
 def _read(
-    container: str, ctx: JobContext, seen: dict[Stream, str], told: dict[Stream, int]
+    container: str,
+    ctx: JobContext,
+    seen: dict[Stream, str],
+    told: dict[Stream, int],
+    *,
+    to_the_end: bool,
 ) -> None:
-    """Log what is new; `seen` has the stamp of the last line of each stream, `told` how much of that was logged."""
+    """Log what is new; `seen` has the stamp of the last line of each stream, `told` how much of that was logged.
+
+    With `to_the_end`, nothing more will come, so no thread is needed to wait for it.
+    """
     since = parse_time(max(seen.values(), default=""))
     start = partial(
         ctx.engine.containers.logs,
@@ -51,7 +59,7 @@ def _read(
     )
     known, skip = dict(seen), dict(told)
     try:
-        for line in ctx.pump(start):
+        for line in ctx.read(start) if to_the_end else ctx.pump(start):
             text, last = line.text, known.get(line.stream, "")
             if line.stamp == last:
                 over = skip[line.stream]
