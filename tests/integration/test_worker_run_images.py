@@ -36,6 +36,17 @@ def name() -> str:
 
 
 @pytest.fixture
+def published(engine: Engine, base_image: str, registry: str) -> Generator[str]:
+    """The base image by a name that only the registry and the Engine have; it is gone from the Engine after the test."""
+    name = f"{registry}/run-test/{secrets.token_hex(4)}:1"
+    engine.images.tag(base_image, name)
+    for _ in engine.images.push(name):
+        pass
+    yield name
+    engine.images.remove(name)
+
+
+@pytest.fixture
 def meddled(monkeypatch: pytest.MonkeyPatch) -> Generator[list[Any]]:
     """What is to happen just before a container is made, the first time first."""
     steps: list[Any] = []
@@ -66,72 +77,53 @@ def told(bus: Bus, ctx: JobContext) -> str:
 
 
 def test_an_image_that_is_removed_before_its_container_is_made_is_pulled_again(
-    bus: Bus, engine: Engine, base_image: str, registry: str, meddled: list[Any]
+    bus: Bus, engine: Engine, published: str, meddled: list[Any]
 ) -> None:
-    name = f"{registry}/run-test/{secrets.token_hex(4)}:1"
-    engine.images.tag(base_image, name)
-    for _ in engine.images.push(name):
-        pass
-    spec = shell("echo ran", image=name)
+    spec = shell("echo ran", image=published)
     ctx = context(bus, engine, spec)
-    meddled.append(lambda: engine.images.remove(name))
-    try:
-        assert carried_out(spec, ctx).exit_code == 0
-        assert told(bus, ctx).count("pulling ") == 1
-    finally:
-        engine.images.remove(name)
+    meddled.append(lambda: engine.images.remove(published))
+
+    assert carried_out(spec, ctx).exit_code == 0
+    assert told(bus, ctx).count("pulling ") == 1
 
 
 def test_an_image_that_is_removed_a_moment_after_its_use_is_pulled_again(
-    bus: Bus, engine: Engine, base_image: str, registry: str
+    bus: Bus, engine: Engine, published: str
 ) -> None:
     """A job like the one before does not look for its image: the Engine says that it is gone."""
-    name = f"{registry}/run-test/{secrets.token_hex(4)}:1"
-    engine.images.tag(base_image, name)
-    for _ in engine.images.push(name):
-        pass
-    spec = shell("echo ran", image=name)
-    pulled: list[int] = []
-    try:
-        for _ in range(3):
-            ctx = context(bus, engine, spec)
-            assert carried_out(spec, ctx).exit_code == 0
-            pulled.append(told(bus, ctx).count("pulling "))
-            if len(pulled) == 2:
-                engine.images.remove(name)
-    finally:
-        engine.images.remove(name)
+    spec = shell("echo ran", image=published)
 
-    assert pulled == [0, 0, 1]
+    def pulls() -> int:
+        ctx = context(bus, engine, spec)
+        assert carried_out(spec, ctx).exit_code == 0
+        return told(bus, ctx).count("pulling ")
+
+    assert [pulls(), pulls()] == [0, 0]
+    engine.images.remove(published)
+    assert pulls() == 1
 
 
 def test_a_container_of_another_image_is_not_started(
-    bus: Bus, engine: Engine, base_image: str, registry: str, meddled: list[Any]
+    bus: Bus, engine: Engine, base_image: str, published: str, meddled: list[Any]
 ) -> None:
-    name = f"{registry}/run-test/{secrets.token_hex(4)}:1"
-    engine.images.tag(base_image, name)
-    for _ in engine.images.push(name):
-        pass
-    spec = shell("echo ran", image=name, pull="always")
+    spec = shell("echo ran", image=published, pull="always")
     ctx = context(bus, engine, spec)
     changes = ["LABEL dockbus.test=1", 'CMD ["x"]']
 
     def move() -> None:
-        engine.images.remove(name)
+        engine.images.remove(published)
         rootfs = trivy_images.tar({"other": "x"})
-        other.append(engine.images.import_rootfs(rootfs, name, changes))
+        other.append(engine.images.import_rootfs(rootfs, published, changes))
 
     other: list[str] = []
     meddled.append(move)
-    try:
-        ended = carried_out(spec, ctx)
-        assert ended.exit_code == 0
-        assert ended.image_id == engine.images.get(base_image).id
-        assert told(bus, ctx).count("has become another image meanwhile") == 1
-        assert other
-        assert not engine.containers.all(labels={LABEL_JOB: ctx.job})
-    finally:
-        engine.images.remove(name)
+
+    ended = carried_out(spec, ctx)
+    assert ended.exit_code == 0
+    assert ended.image_id == engine.images.get(base_image).id
+    assert told(bus, ctx).count("has become another image meanwhile") == 1
+    assert other
+    assert not engine.containers.all(labels={LABEL_JOB: ctx.job})
 
 
 def test_an_image_that_does_not_pass_its_scan_is_not_run(

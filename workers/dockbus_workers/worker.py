@@ -42,8 +42,8 @@ log = logging.getLogger(__name__)
 VERSION = version("dockbus")
 POLL = 0.5
 """Seconds one wait for a job takes at most; also how soon a worker notices that it should stop."""
-EVERY = 4000
-"""Milliseconds between two looks at the queue of an Engine that is lost."""
+LOST = 4.0
+"""Seconds between two looks at the queue of an Engine that is lost."""
 
 
 class SlotWorker(BaseWorker):
@@ -291,7 +291,9 @@ class SlotWorker(BaseWorker):
         One worker at a time does this.
         """
         lost = f"{self.serves}@{engine}"
-        if not self.connection.set(f"dockbus:lost:{lost}", self.name, nx=True, px=EVERY):
+        if not self.connection.set(
+            f"dockbus:lost:{lost}", self.name, nx=True, px=round(LOST * 1000)
+        ):
             return
         self._maintain(lost)
         for job in self._attempts.begin_anew(lost):
