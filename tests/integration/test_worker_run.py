@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -281,6 +283,25 @@ def test_a_container_that_ends_at_once_is_measured_too(bus: Bus) -> None:
         assert (used.memory_peak or 0) > 0
     else:
         assert used.source in ("engine", "none")
+
+
+def test_a_meter_keeps_no_file_open(engine: Engine) -> None:
+    with container(engine, "sleep 60") as made:
+        with usage.Meter(made, shell("sleep 60"), engine) as meter:
+            meter.started(made)
+            measured = meter.usage.source == "cgroup"
+            assert bool(_open_files(made)) == measured
+
+        assert not _open_files(made)
+
+
+def _open_files(name: str) -> list[str]:
+    """The files that this process has open whose paths have this name in them."""
+    found: list[str] = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # one of them is that of this very look
+            found.append(str(entry.readlink()))
+    return [path for path in found if name in path]
 
 
 def test_where_control_groups_are_not_seen_the_engine_is_asked(

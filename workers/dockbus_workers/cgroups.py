@@ -109,11 +109,11 @@ def find(container: str, parent: str | None, root: Path = ROOT, told: str = "") 
         told: what `/proc/PID/cgroup` says of its first process, if that is known.
     """
     for path in _paths(container, parent, told):
-        if Path(f"{root}{path}/cgroup.procs").exists():
+        # Looked for again and again until it is there: `pathlib` would take ten times as long.
+        if os.path.exists(f"{root}{path}/cgroup.procs"):  # noqa: PTH110
             return Group(path, 2, dict.fromkeys(CONTROLLERS, f"{root}{path}"))
-        folders = {name: f"{root}/{name}{path}" for name in CONTROLLERS}
-        if Path(folders["cpuacct"]).exists():
-            return Group(path, 1, folders)
+        if os.path.exists(f"{root}/cpuacct{path}"):  # noqa: PTH110
+            return Group(path, 1, {name: f"{root}/{name}{path}" for name in CONTROLLERS})
     return None
 
 

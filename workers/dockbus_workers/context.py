@@ -32,6 +32,8 @@ from dockbus_workers.redaction import Redactor
 T = TypeVar("T")
 TICK = 0.25
 """Seconds between two looks at the clock, the cancel flag and the log buffer."""
+LATELY = 1.0
+"""Seconds; a lease lasts several times as long."""
 BATCH = 200
 """Log entries written in one round trip at most."""
 
@@ -83,6 +85,8 @@ class JobContext:
         self._redactor = Redactor(order.spec)
         self._buffer: list[LogLine | Progress] = []
         self._next_tick = 0.0
+        self._held = -LATELY
+        """When it was last known to be this attempt's."""
 
     def check(self) -> None:
         """Go on, or stop by one of these.
@@ -112,20 +116,25 @@ class JobContext:
         if self._leaving.is_set():
             raise HandBack
 
-    def hold(self, *, here: bool = False, anew: bool = False) -> None:
+    def hold(self, *, here: bool = False, anew: bool = False, lately: bool = False) -> None:
         """Make sure that the job is still this attempt's, just before something is done that counts.
 
         Args:
             here: from now on further attempts are made on this Engine only, where something of the job will be.
             anew: if this Engine is lost, they may begin anew on another one.
+            lately: it will do that it was so within the last `LATELY` seconds.
 
         Raises:
             Detached: it is not.
         """
+        now = time.monotonic()
+        if lately and now - self._held < LATELY:
+            return
         with self.attached():
             engine = self.engine.name if here else ""
             if not self._attempts.claim(self._attempt, engine=engine, anew=anew):
                 raise Detached("its lease had run out")
+        self._held = now
 
     def sleep(self, seconds: float) -> None:
         """Wait, but no longer than until the job has to stop."""

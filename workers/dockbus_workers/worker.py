@@ -108,12 +108,11 @@ class SlotWorker(BaseWorker):
                 try:
                     while free < 16 and self._slots.acquire(blocking=False):
                         free += 1
-                    taken = self._take(free)
-                    free -= taken
+                    free -= self._take(free)
                 finally:
                     if free:
                         self._slots.release(free)
-                if not taken and not stopping.is_set():
+                if free and not stopping.is_set():  # the queue had no more for now
                     self._attempts.wait(self.serves, POLL)
             except redis.exceptions.RedisError as error:  # away, starting, full, read-only
                 log.warning("Redis does not answer; trying again: %s", error)

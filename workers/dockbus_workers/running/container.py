@@ -90,7 +90,7 @@ def start(container: Own, spec: Run, secrets: Mapping[str, str], ctx: JobContext
             _join(container, spec, ctx)
             put_files(container.id, spec, ctx)
             with filled(spec, secrets, ctx):
-                ctx.hold()
+                ctx.hold(lately=True)
                 ctx.engine.containers.start(container.id)
         except EngineError as error:
             if attempt or not (why := _is_lost(container, error)):

@@ -7,12 +7,13 @@ look and the end is not counted.
 
 from __future__ import annotations
 
+import math
+import os
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from dockbus.engine import Engine, EngineError, Raw, Stream
 from dockbus.jobs import Run
 from dockbus.jobs.run import Usage
 from dockbus_workers import cgroups
-from dockbus_workers.cgroups import Group, Traffic
+from dockbus_workers.cgroups import Files, Group, Traffic
 
 EVERY = 0.05
 """Seconds between two looks at a container that is young; later a tenth of its age, for what is not seen of its end counts less and less."""
@@ -41,9 +42,11 @@ class Sample:
 
     def then(self, later: Sample) -> Sample:
         """Both in one: counters only grow, and what is not known any more was known."""
-        pairs = {name: (getattr(self, name), value) for name, value in vars(later).items()}
-        known = {name: [v for v in both if v is not None] for name, both in pairs.items()}
-        return Sample(**{name: max(values, default=None) for name, values in known.items()})
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        for name, value in vars(later).items():
+            if value is not None:
+                known[name] = max(value, known.get(name, value))
+        return Sample(**known)
 
     def usage(self, source: Any) -> Usage:  # noqa: ANN401  a literal of `Usage`
         """It as the result has it."""
@@ -53,24 +56,30 @@ class Sample:
 # -- control groups ---------------------------------------------------------------------------
 
 
-def read_group(group: Group, *, network: bool) -> Sample:
-    """The counters of a control group, of version 1 or 2, as far as they are still there.
+def read_group(group: Group, files: Files, *, network: bool) -> Sample:
+    """The counters of a control group, of version 1 or 2, as far as they are still there; `files` keep its files open.
 
     With `network`, those of the interfaces that its first process sees, too.
     """
+
+    def said(controller: str, file: str) -> str | None:
+        with suppress(OSError):  # else it has ended
+            return group.text(controller, file, files)
+        return None
+
     if group.version == 2:
-        stat = cgroups.numbers(_said(group, "cpu", "cpu.stat") or "")
+        stat = cgroups.numbers(said("cpu", "cpu.stat") or "")
         seconds = stat["usage_usec"] / 1e6 if "usage_usec" in stat else None
-        peak = _said(group, "memory", "memory.peak") or _said(group, "memory", "memory.current")
-        disk = _said(group, "blkio", "io.stat")
+        peak = said("memory", "memory.peak") or said("memory", "memory.current")
+        disk = said("blkio", "io.stat")
         moved = None if disk is None else cgroups.moved_v2(disk)
     else:
-        usage = _said(group, "cpuacct", "cpuacct.usage")
+        usage = said("cpuacct", "cpuacct.usage")
         seconds = int(usage) / 1e9 if usage else None
-        peak = _said(group, "memory", "memory.max_usage_in_bytes")
-        disk = _said(group, "blkio", "blkio.throttle.io_service_bytes_recursive")
+        peak = said("memory", "memory.max_usage_in_bytes")
+        disk = said("blkio", "blkio.throttle.io_service_bytes_recursive")
         moved = None if disk is None else cgroups.moved_v1(disk)
-    traffic = _traffic(_said(group, "cpuacct", "cgroup.procs") or "") if network else None
+    traffic = _traffic(said("cpuacct", "cgroup.procs") or "") if network else None
     return Sample(
         cpu_seconds=seconds,
         memory_peak=int(peak) if peak else None,
@@ -85,21 +94,12 @@ def _sum(counts: Mapping[str, tuple[int, ...]] | None, column: int) -> int | Non
     return None if counts is None else sum(each[column] for each in counts.values())
 
 
-def _said(group: Group, controller: str, file: str) -> str | None:
-    with suppress(OSError):  # else it has ended
-        return group.text(controller, file)
-    return None
-
-
 def _traffic(processes: str) -> Traffic | None:
     """Of the network that the first of these processes is in, if that is not our own."""
-    first = next(iter(processes.split()), "")
+    first, _, _ = processes.partition("\n")
     # While the runtime prepares a container, what is in its control group is still on the machine's network.
     with suppress(OSError):
-        if (
-            first
-            and Path(f"/proc/{first}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
-        ):
+        if first and os.readlink(f"/proc/{first}/ns/net") != os.readlink("/proc/self/ns/net"):  # noqa: PTH115  many times a second
             return cgroups.traffic(cgroups.text(f"/proc/{first}/net/dev"))
     return None
 
@@ -112,6 +112,8 @@ class Watch:
         self._network = network
         self._parent = parent
         self._group: Group | None = None
+        self._files = Files()
+        self._lock = threading.Lock()
         self._since = time.monotonic()
         self._due = 0.0
         self.sample = Sample()
@@ -123,15 +125,23 @@ class Watch:
 
     def look(self) -> None:
         """Look, if it is time to."""
-        now = time.monotonic()
-        if now < self._due:
-            return
-        self._due = now + min(max(EVERY, (now - self._since) / 10), LONGEST)
-        # Read while it was being made or removed, or not ours to read.
-        with suppress(ValueError, KeyError, OSError):
-            self._group = self._group or cgroups.find(self._container, self._parent)
-            if self._group:
-                self.sample = self.sample.then(read_group(self._group, network=self._network))
+        with self._lock:
+            now = time.monotonic()
+            if now < self._due:
+                return
+            self._due = now + min(max(EVERY, (now - self._since) / 10), LONGEST)
+            # Read while it was being made or removed, or not ours to read.
+            with suppress(ValueError, KeyError, OSError):
+                self._group = self._group or cgroups.find(self._container, self._parent)
+                if self._group:
+                    seen = read_group(self._group, self._files, network=self._network)
+                    self.sample = self.sample.then(seen)
+
+    def close(self) -> None:
+        """Look no more, and keep none of its files open."""
+        with self._lock:
+            self._due = math.inf
+            self._files.close()
 
 
 class Sampler:
@@ -154,6 +164,7 @@ class Sampler:
         """Look at it no more."""
         with self._lock:
             self._watches.discard(watch)
+        watch.close()
 
     def _run(self) -> None:
         while True:
