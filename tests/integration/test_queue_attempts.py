@@ -132,7 +132,7 @@ def test_a_superseded_attempt_changes_nothing_any_more(
 
     assert not attempts.claim(old, engine="elsewhere")
     assert not attempts.log(old, [LogLine(stream="stdout", text="late")])
-    assert not attempts.conclude(old, "succeeded", RESULT)
+    assert not attempts.conclude(old, "succeeded", RESULT, [LogLine(stream="stdout", text="late")])
     for how in ("succeeded", "failed", "dead", "canceled", "retry", "back"):
         assert not settle(attempts, old, how, RESULT)
     old.verdict = "go-on"
@@ -240,6 +240,19 @@ def test_a_conclusion_outlives_the_worker_that_drew_it(bus: Bus, attempts: Attem
     assert second.concluded == ("succeeded", RESULT)
     assert settle(attempts, second, "succeeded", RESULT)
     assert job.wait(timeout=5).kind == "cleanup"
+
+
+def test_the_last_lines_of_a_log_come_with_the_conclusion(bus: Bus, attempts: Attempts) -> None:
+    job = bus.enqueue(SPEC)
+    (attempt,) = take(attempts)
+    assert attempts.log(attempt, [LogLine(stream="stdout", text="first")])
+
+    last = [LogLine(stream="stdout", text="second"), LogLine(stream="stderr", text="third")]
+    assert attempts.conclude(attempt, "succeeded", RESULT, last)
+    attempt.batch -= 1
+    assert attempts.conclude(attempt, "succeeded", RESULT, last)  # the first answer was lost
+
+    assert [line.text for line in job.logs()] == ["first", "second", "third"]
 
 
 # -- Engines ------------------------------------------------------------------------------------

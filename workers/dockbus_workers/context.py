@@ -23,7 +23,7 @@ from dockbus.errors import JobCanceled, JobTimeout, RedisUnavailable, WorkerLost
 from dockbus.joblog import LogLine, Progress
 from dockbus.joblog import Stream as LogStream
 from dockbus.orders import Order
-from dockbus.queue import Attempt, Attempts
+from dockbus.queue import Attempt, Attempts, End
 from dockbus.records import Failure
 from dockbus.secrets import read_secret
 from dockbus.units import show_span
@@ -339,6 +339,16 @@ class JobContext:
             with self.attached():
                 if not self._attempts.log(self._attempt, written):
                     raise Detached("its lease had run out")
+
+    def conclude(self, how: End, value: str) -> None:
+        """Note how this attempt is going to end, with what is buffered, before what it has made is removed.
+
+        Raises:
+            Detached: another attempt has the job.
+        """
+        last, self._buffer = self._buffer, []
+        if not self._attempts.conclude(self._attempt, how, value, last):
+            raise Detached("its lease had run out")
 
     def _write(self, entry: LogLine | Progress) -> None:
         self._buffer.append(entry)

@@ -148,9 +148,9 @@ class SlotWorker(BaseWorker):
     def _perform(self, attempt: Attempt) -> None:
         begun = time.monotonic()
         try:
-            outcome, remains = self._carry_out(attempt)
-            if remains:
-                self._clear(attempt, outcome, remains)
+            outcome, ctx = self._carry_out(attempt)
+            if ctx:
+                self._close(ctx, outcome)
             if self._attempts.settle(
                 attempt,
                 outcome.how,
@@ -175,8 +175,8 @@ class SlotWorker(BaseWorker):
             self._running.pop((attempt.job, attempt.token), None)
             self._slots.release()
 
-    def _carry_out(self, attempt: Attempt) -> tuple[Outcome, list[Callable[[], None]]]:
-        """Call the handler; how it ended, and how to remove what it has left.
+    def _carry_out(self, attempt: Attempt) -> tuple[Outcome, JobContext | None]:
+        """Call the handler; how it ended, and what it worked with, where there is one for this job.
 
         Raises:
             Detached: there is nothing to record.
@@ -184,10 +184,10 @@ class SlotWorker(BaseWorker):
         order = attempt.order
         if isinstance(order, JobTooNew):
             log.warning("job %s: %s", attempt.job, order)
-            return passed_on(order, int(attempt.token)), []
+            return passed_on(order, int(attempt.token)), None
         if isinstance(order, JobError):
             log.error("job %s: %s", attempt.job, order)
-            return Outcome("failed", Failure.of(order).model_dump_json(exclude_defaults=True)), []
+            return Outcome("failed", Failure.of(order).model_dump_json(exclude_defaults=True)), None
         ctx = JobContext(
             attempt=attempt,
             order=order,
@@ -199,27 +199,23 @@ class SlotWorker(BaseWorker):
         kind = order.spec.kind
         log.info("job %s: %s begins (attempt %d)", attempt.job, kind.value, attempt.number)
         if attempt.concluded:
-            return Outcome(*attempt.concluded), [
-                partial(CLEARING[kind], ctx)
-            ] if kind in CLEARING else []
+            ctx.remains = [partial(CLEARING[kind], ctx)] if kind in CLEARING else []
+            return Outcome(*attempt.concluded), ctx
         try:
             check_policy(order.spec, ctx)
             result = HANDLERS[kind](order.spec, ctx)
-            ctx.flush()
         except HandBack:
-            ctx.flush()
-            return Outcome("back"), []
+            return Outcome("back"), ctx
         except Detached:
             raise
         except Exception as error:  # noqa: BLE001  whatever a handler raises ends its attempt, not the worker
-            return self._failed(error, attempt, order, ctx), ctx.remains
+            return self._failed(error, attempt, order, ctx), ctx
         attempt.counts = measures(order.spec, result)
-        return Outcome("succeeded", result.model_dump_json()), ctx.remains
+        return Outcome("succeeded", result.model_dump_json()), ctx
 
     def _failed(self, error: Exception, attempt: Attempt, order: Order, ctx: JobContext) -> Outcome:
         failure = ctx.redacted(Failure.of(error))
         ctx.log(str(failure))
-        ctx.flush()
         if isinstance(error, DockbusError):
             log.warning("job %s: %s", attempt.job, failure)
         else:
@@ -227,17 +223,18 @@ class SlotWorker(BaseWorker):
                 log.error("job %s: %s", attempt.job, line)
         return judge(error, failure, attempt.number, order.policy)
 
-    def _clear(self, attempt: Attempt, outcome: Outcome, remains: list[Callable[[], None]]) -> None:
-        """Note the outcome, then remove what the attempt has made: never the other way round."""
-        if outcome.how == "retry" or outcome.how == "back" or outcome.how == "pass":  # noqa: PLR1714  so that types narrow
+    def _close(self, ctx: JobContext, outcome: Outcome) -> None:
+        """Write the last of the log; note the outcome, then remove what the attempt has made: never the other way round."""
+        how = outcome.how
+        if not ctx.remains or how == "retry" or how == "back" or how == "pass":  # noqa: PLR1714  so that types narrow
+            ctx.flush()
             return
-        if not self._attempts.conclude(attempt, outcome.how, outcome.value):
-            raise Detached("its lease had run out")
-        for remove in remains:
+        ctx.conclude(how, outcome.value)
+        for remove in ctx.remains:
             try:
                 remove()
             except DockbusError as error:
-                log.warning("job %s: what it has left stays for now: %s", attempt.job, error)
+                log.warning("job %s: what it has left stays for now: %s", ctx.job, error)
 
     def _tell(self, attempt: Attempt, outcome: Outcome) -> None:
         tracing.note(outcome.how, outcome.value)

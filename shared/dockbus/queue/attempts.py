@@ -128,21 +128,27 @@ class Attempts:
 
     def log(self, attempt: Attempt, entries: Sequence[LogLine | Progress]) -> bool:
         """Append to the job's log; False where the attempt is superseded."""
-        sent: list[Argument] = []
+        sent = (attempt.job, attempt.token, *self._lines(attempt, entries))
+        return self._heard(attempt, self._scripts.run("log", *sent))
+
+    def conclude(
+        self, attempt: Attempt, how: End, value: str, last: Sequence[LogLine | Progress] = ()
+    ) -> bool:
+        """Note how the attempt is going to end, before anything it made is removed; False where it is superseded.
+
+        With it go the `last` entries of the job's log.
+        """
+        sent = (attempt.job, attempt.token, how, value, *self._lines(attempt, last))
+        return self._heard(attempt, self._scripts.run("conclude", *sent))
+
+    def _lines(self, attempt: Attempt, entries: Sequence[LogLine | Progress]) -> list[Argument]:
+        """A batch of entries as the scripts take it."""
+        attempt.batch += 1
+        sent: list[Argument] = [attempt.batch, self._kept.log_lines]
         for entry in entries:
             pairs = [part for pair in encode(entry).items() for part in pair]
             sent += [len(pairs), *pairs]
-        attempt.batch += 1
-        answer = self._scripts.run(
-            "log", attempt.job, attempt.token, attempt.batch, self._kept.log_lines, *sent
-        )
-        return self._heard(attempt, answer)
-
-    def conclude(self, attempt: Attempt, how: End, value: str) -> bool:
-        """Note how the attempt is going to end, before anything it made is removed; False where it is superseded."""
-        return self._heard(
-            attempt, self._scripts.run("conclude", attempt.job, attempt.token, how, value)
-        )
+        return sent
 
     def permit(self, attempt: Attempt, name: str, limit: int) -> JobId | None:
         """Ask for one of `limit` permits of a name; None if the attempt has it now, else a job that has one.

@@ -142,6 +142,23 @@ local function release(name, id)
   end
 end
 
+-- Appends lines to a job's log, once however often the call is repeated. ARGV, from `first`: number of this batch, most
+-- lines, then for each line how many of these it has: field, value or field, value, n, stamp.
+local function write_log(id, token, first)
+  local batch, i = token .. ':' .. ARGV[first], first + 2
+  if i > #ARGV or get(id, 'logged') == batch then return end
+  set(id, 'logged', batch)
+  while i <= #ARGV do
+    local count = tonumber(ARGV[i])
+    redis.call('XADD', log_key(id), 'MAXLEN', '~', ARGV[first + 1], '*', unpack(ARGV, i + 1, i + count))
+    i = i + 1 + count
+  end
+  -- Lines may be long: the older half goes as often as all of them take more than this.
+  if (redis.call('MEMORY', 'USAGE', log_key(id)) or 0) > 64 * 1024 * 1024 then
+    redis.call('XTRIM', log_key(id), 'MAXLEN', math.floor(redis.call('XLEN', log_key(id)) / 2))
+  end
+end
+
 -- The end of a log, which then takes only the memory that it needs: Redis sets 4 KB aside for a stream.
 local function close_log(id, ttl)
   local log = log_key(id)
