@@ -130,6 +130,7 @@ _REFUSALS = {
 
 _IN_SCRIPTS = {
     "ACL failure in script": "NOPERM",
+    "The user executing the script can't": "NOPERM",  # Redis 7.0
     "access a non local key in a cluster": "MOVED",
 }
 """What Redis says, from within a script, in place of a code."""

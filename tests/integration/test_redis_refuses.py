@@ -243,6 +243,10 @@ def test_a_memory_that_fills_up_takes_whole_jobs_or_nothing(redis_url: str) -> N
             "MOVED",
         ),
         (
+            "The user executing the script can't run this command or subcommand script: 8f, on @user_script:9.",
+            "NOPERM",
+        ),
+        (
             "Command # 1 (LLEN x) of pipeline caused error: BUSY Redis is busy running a script.",
             "BUSY",
         ),
