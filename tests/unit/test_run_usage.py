@@ -97,6 +97,17 @@ def test_what_has_ended_takes_nothing_back(v1: Path, files: Files) -> None:
     assert last.then(gone) == last == gone.then(last)
 
 
+def test_a_file_that_cannot_be_read_any_more_is_opened_anew(tmp_path: Path, files: Files) -> None:
+    path = tmp_path / "cpuacct.usage"
+    path.mkdir()  # opens, as one of a group that is gone has been opened, and fails when it is read
+    with pytest.raises(OSError, match="directory"):
+        files.text(str(path))
+    path.rmdir()
+    path.write_text("1\n")
+
+    assert files.text(str(path)) == "1\n"
+
+
 STATS: dict[str, Any] = {
     "read": "2026-01-01T00:00:00Z",
     "cpu_stats": {"cpu_usage": {"total_usage": 1_500_000_000}},

@@ -85,7 +85,13 @@ class Files:
             if len(self._open) >= self._most:
                 return text(path)
             file = self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return os.pread(file, SIZE, 0).decode()
+        try:
+            return os.pread(file, SIZE, 0).decode()
+        except (
+            OSError
+        ):  # its group is gone; another of its name may come, as when a container is started again
+            os.close(self._open.pop(path))
+            raise
 
     def forget(self, group: Group) -> None:
         """Close those of this group."""
