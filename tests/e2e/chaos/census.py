@@ -134,6 +134,8 @@ def ended_otherwise(facts: Sequence[Fact], cut: set[str]) -> Iterator[str]:
     for fact in facts:
         if fact.dweller.name in cut:
             continue
+        if fact.dweller.refused:
+            yield f"{fact.dweller}: {fact.container.state}"
         wanted = {"runs": 0, "killed": 137}.get(fact.dweller.sort, fact.dweller.code)
         lives = {"again": 2, "on-failure": fact.dweller.retries + 1}.get(fact.dweller.sort, 1)
         written = len(fact.lives) or int(fact.dweller.sort == "killed")

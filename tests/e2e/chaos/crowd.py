@@ -24,7 +24,6 @@ from dockbus.engine import (
     ContainerNotFound,
     Engine,
     EngineError,
-    EngineTimeout,
     EngineUnavailable,
 )
 from dockbus.engine.errors import translated
@@ -36,6 +35,8 @@ WAIT = 60.0
 """Seconds that a container may take to end, an Engine that is away not counted."""
 REFUSALS = 20
 """Times that an Engine which answers may refuse before it is believed."""
+PATIENCE = 40.0
+"""Seconds that all its refusals may take: one that cannot end a container may take ten to say so."""
 
 
 @dataclass
@@ -96,6 +97,11 @@ class Crowd:
         begun = zip(self.dwellers, list(self._lives), strict=False)
         return {one.name for one, life in begun if not life.done() or one.sort == "runs"}
 
+    def waiting(self) -> list[str]:
+        """Those that are not what they were to become, and how the Engine has them."""
+        begun = zip(self.dwellers, list(self._lives), strict=False)
+        return [f"{one}: {self._seen(one)}" for one, life in begun if not life.done()]
+
     def hush(self) -> None:
         """No more noise."""
         self._over.set()
@@ -106,7 +112,6 @@ class Crowd:
 
         Raises:
             EngineError: the Engine does not answer.
-            AssertionError: one of them did not end.
         """
         for life in self._lives:
             life.result()
@@ -134,6 +139,13 @@ class Crowd:
         self._giving.join()
         self._noisy.join()
 
+    def _seen(self, dweller: Dweller) -> str:
+        with closing(Engine(EngineSettings(host=self._host, timeout=10.0))) as engine:
+            try:
+                return repr(engine.containers.get(dweller.name))
+            except EngineError as error:
+                return str(error)
+
     # -- containers ------------------------------------------------------------------------
 
     def _give(self) -> None:
@@ -145,54 +157,54 @@ class Crowd:
                 self._over.wait(self._dice.uniform(0.0, 2.0) * self._pause)
 
     def _live(self, dweller: Dweller) -> None:
-        with closing(Engine(EngineSettings(host=self._host))) as engine:
-            dweller.begun = time.time()
-            dweller.id = self._insist(engine, lambda: _made(engine, dweller))
-            if not self._start(engine, dweller):
-                return
-            match dweller.sort:
-                case "runs":
-                    return
-                case "killed" | "thrown-out":
-                    time.sleep(dweller.rest)
-                case _:
-                    self._await_end(engine, dweller)
-            if dweller.sort == "killed":
-                self._insist(engine, lambda: _kill(engine, dweller.id))
-            elif dweller.sort == "again":
-                if not self._start(engine, dweller):
-                    return
-            elif dweller.sort in ("leaves", "thrown-out"):
-                self._insist(engine, lambda: engine.containers.remove(dweller.id, force=True))
-                dweller.removed = time.time()
-                return
-            self._await_end(engine, dweller)
+        with closing(Engine(EngineSettings(host=self._host, timeout=PATIENCE / 2))) as engine:
+            try:
+                self._lead(engine, dweller)
+            except EngineError as error:
+                # One that was killed may have forgotten that it began to start it, or that it has ended.
+                dweller.refused = str(error)
 
-    def _start(self, engine: Engine, dweller: Dweller) -> bool:
-        try:
+    def _lead(self, engine: Engine, dweller: Dweller) -> None:
+        dweller.begun = time.time()
+        dweller.id = self._insist(engine, lambda: _made(engine, dweller))
+        self._insist(engine, lambda: engine.containers.start(dweller.id))
+        match dweller.sort:
+            case "runs":
+                return
+            case "killed" | "thrown-out":
+                time.sleep(dweller.rest)
+            case _:
+                self._await_end(engine, dweller)
+        if dweller.sort == "killed":
+            self._insist(engine, lambda: _kill(engine, dweller.id))
+        elif dweller.sort == "again":
             self._insist(engine, lambda: engine.containers.start(dweller.id))
-        except EngineError as error:  # it had begun to when it was killed, and has forgotten
-            dweller.refused = str(error)
-        return not dweller.refused
+        elif dweller.sort in ("leaves", "thrown-out"):
+            self._insist(engine, lambda: engine.containers.remove(dweller.id, force=True))
+            dweller.removed = time.time()
+            return
+        self._await_end(engine, dweller)
 
     def _await_end(self, engine: Engine, dweller: Dweller) -> None:
         left = WAIT
-        while left > 0:
-            if self._insist(engine, lambda: engine.containers.get(dweller.id)).is_stopped:
-                return
+        while not self._insist(engine, lambda: engine.containers.get(dweller.id)).is_stopped:
+            if left <= 0:
+                raise EngineError(f"it did not end in {WAIT:g} s")
             time.sleep(0.1)
             left -= 0.1
-        raise AssertionError(f"{dweller} did not end")
 
     def _insist(self, engine: Engine, call: Callable[[], T]) -> T:
         """What it gives, as soon as the Engine is there."""
-        refusals = 0
+        refusals, spent = 0, 0.0
         while True:
+            begun = time.monotonic()
             try:
                 return call()
             except EngineError as error:
-                refusals += not isinstance(error, (EngineUnavailable, EngineTimeout))
-                if refusals > REFUSALS:
+                if not isinstance(error, EngineUnavailable):
+                    refusals += 1
+                    spent += time.monotonic() - begun
+                if refusals > REFUSALS or spent > PATIENCE:
                     raise
                 engine.close()  # its next call then looks first whether anybody listens
                 time.sleep(0.2)

@@ -46,7 +46,7 @@ class Dweller:
     removed: float = 0.0
     """After it was removed; 0 where it was not."""
     refused: str = ""
-    """Why the Engine would not start it."""
+    """What the Engine would not do with it: an Engine that was killed meanwhile is forgiven."""
 
     @property
     def spec(self) -> ContainerSpec:
