@@ -10,7 +10,7 @@ import pytest
 
 from dockbus_workers import cgroups
 from dockbus_workers.cgroups import Files
-from dockbus_workers.running.usage import Sample, read_group, read_stats
+from dockbus_workers.running.usage import Network, Sample, read_group, read_stats
 
 ID = "5a" * 32
 
@@ -56,7 +56,7 @@ def test_version_2_is_read_wherever_the_engine_puts_it(
     group = cgroups.find(ID, None, tmp_path)
 
     assert group is not None
-    assert read_group(group, files, network=False) == Sample(
+    assert read_group(group, files, None) == Sample(
         cpu_seconds=1.5, memory_peak=2**20, read_bytes=4100, write_bytes=100
     )
 
@@ -68,17 +68,17 @@ def test_an_older_version_2_has_no_peak_so_the_most_that_was_seen_counts(
     write(place, cgroup__procs="", cpu__stat="usage_usec 5\n", memory__current="3000\n")
     group = cgroups.find(ID, None, tmp_path)
     assert group is not None
-    first = read_group(group, files, network=False)
+    first = read_group(group, files, None)
     (place / "memory.current").write_text("2000\n")
 
-    assert first.then(read_group(group, files, network=False)).memory_peak == 3000
+    assert first.then(read_group(group, files, None)).memory_peak == 3000
 
 
 def test_version_1_is_read(v1: Path, files: Files) -> None:
     group = cgroups.find(ID, None, v1)
 
     assert group is not None
-    assert read_group(group, files, network=True) == Sample(
+    assert read_group(group, files, Network()) == Sample(
         cpu_seconds=1.5, memory_peak=2**20, read_bytes=4100, write_bytes=100
     )
 
@@ -86,12 +86,12 @@ def test_version_1_is_read(v1: Path, files: Files) -> None:
 def test_what_has_ended_takes_nothing_back(v1: Path, files: Files) -> None:
     group = cgroups.find(ID, None, v1)
     assert group is not None
-    last = read_group(group, files, network=False)
+    last = read_group(group, files, None)
     for file in v1.rglob("*.*"):
         file.unlink()
     files.close()  # one of a control group that is gone fails although it is open; these would not
 
-    gone = read_group(group, files, network=False)
+    gone = read_group(group, files, None)
 
     assert gone == Sample()
     assert last.then(gone) == last == gone.then(last)

@@ -56,10 +56,10 @@ class Sample:
 # -- control groups ---------------------------------------------------------------------------
 
 
-def read_group(group: Group, files: Files, *, network: bool) -> Sample:
+def read_group(group: Group, files: Files, network: Network | None) -> Sample:
     """The counters of a control group, of version 1 or 2, as far as they are still there; `files` keep its files open.
 
-    With `network`, those of the interfaces that its first process sees, too.
+    With `network`, those of its interfaces, too.
     """
 
     def said(controller: str, file: str) -> str | None:
@@ -79,7 +79,7 @@ def read_group(group: Group, files: Files, *, network: bool) -> Sample:
         peak = said("memory", "memory.max_usage_in_bytes")
         disk = said("blkio", "blkio.throttle.io_service_bytes_recursive")
         moved = None if disk is None else cgroups.moved_v1(disk)
-    traffic = _traffic(said("cpuacct", "cgroup.procs") or "") if network else None
+    traffic = network.traffic(group) if network else None
     return Sample(
         cpu_seconds=seconds,
         memory_peak=int(peak) if peak else None,
@@ -94,14 +94,29 @@ def _sum(counts: Mapping[str, tuple[int, ...]] | None, column: int) -> int | Non
     return None if counts is None else sum(each[column] for each in counts.values())
 
 
-def _traffic(processes: str) -> Traffic | None:
-    """Of the network that the first of these processes is in, if that is not our own."""
-    first, _, _ = processes.partition("\n")
-    # While the runtime prepares a container, what is in its control group is still on the machine's network.
-    with suppress(OSError):
-        if first and os.readlink(f"/proc/{first}/ns/net") != os.readlink("/proc/self/ns/net"):  # noqa: PTH115  many times a second
-            return cgroups.traffic(cgroups.text(f"/proc/{first}/net/dev"))
-    return None
+class Network:
+    """The network of a control group's first process, if that is not our own."""
+
+    def __init__(self) -> None:
+        self._known: tuple[str, str] | None = None
+
+    def traffic(self, group: Group) -> Traffic | None:
+        """What its interfaces have carried; None where that is not known, or not any more."""
+        known, self._known = self._known, None
+        with suppress(OSError):  # there is no process yet, or none any more
+            if not known or _namespace(known[0]) != known[1]:
+                # Opened each time: version 1 goes on telling the first list to whoever reads it again within a second.
+                first, _, _ = group.text("cpuacct", "cgroup.procs").partition("\n")
+                known = (first, _namespace(first))
+            # While the runtime prepares a container, what is in its control group is still on the machine's network.
+            if known[1] != _namespace("self"):
+                self._known = known
+                return cgroups.traffic(cgroups.text(f"/proc/{known[0]}/net/dev"))
+        return None
+
+
+def _namespace(process: str) -> str:
+    return os.readlink(f"/proc/{process}/ns/net")  # noqa: PTH115  many times a second
 
 
 class Watch:
@@ -109,7 +124,7 @@ class Watch:
 
     def __init__(self, container: str, *, network: bool, parent: str | None) -> None:
         self._container = container
-        self._network = network
+        self._network = Network() if network else None
         self._parent = parent
         self._group: Group | None = None
         self._files = Files()
@@ -134,7 +149,7 @@ class Watch:
             with suppress(ValueError, KeyError, OSError):
                 self._group = self._group or cgroups.find(self._container, self._parent)
                 if self._group:
-                    seen = read_group(self._group, self._files, network=self._network)
+                    seen = read_group(self._group, self._files, self._network)
                     self.sample = self.sample.then(seen)
 
     def close(self) -> None:
