@@ -11,7 +11,7 @@ from dockbus import Bus, JobState, Run, RunResult, Settings
 from dockbus.errors import EngineNameTaken
 from dockbus.jobs.running import Network
 from dockbus.settings import RedisSettings
-from dockbus_workers.presence import NAME_HELD, claim_name
+from dockbus_workers.presence import NAME_CLAIMED, NAME_HELD, Name, claim_name
 from outage import Plug
 from processes import Program
 from waiting import wait_for
@@ -72,6 +72,22 @@ def test_a_name_is_one_engines_until_its_workers_are_gone(redis: Any) -> None:
     assert 0 < redis.ttl("dockbus:engine:a") <= NAME_HELD
     redis.delete("dockbus:engine:a")  # as it expires
     claim_name(redis, "a", "ENGINE-2")
+
+
+def test_who_holds_a_name_claims_it_now_and_then_and_at_once_for_another_engine(redis: Any) -> None:
+    name, later = Name(redis, "a"), 1000.0 + NAME_CLAIMED
+    name.hold("ENGINE-1", 1000.0)
+    redis.set("dockbus:engine:a", "ENGINE-2")
+
+    name.hold("ENGINE-1", later - 0.1)  # it was its own a moment ago
+    for _ in range(2):
+        with pytest.raises(EngineNameTaken):
+            name.hold("ENGINE-1", later)
+    name.hold("ENGINE-2", later)
+    redis.delete("dockbus:engine:a")
+    name.hold("ENGINE-1", later)
+
+    assert redis.get("dockbus:engine:a") == b"ENGINE-1"
 
 
 def test_a_worker_whose_engines_name_is_taken_takes_no_job_and_says_why(

@@ -14,6 +14,8 @@ from dockbus.errors import EngineNameTaken
 
 NAME_HELD = 60
 """Seconds for which an Engine keeps its name on the bus when none of its workers lives."""
+NAME_CLAIMED = 5.0
+"""Seconds between two claims of it."""
 BLINK = 15.0
 """Seconds without a look after which earlier ones count no more: Redis was away, or this process stood still."""
 
@@ -32,6 +34,32 @@ def claim_name(redis: Redis, name: str, engine: str) -> None:
     if owner != engine:
         raise EngineNameTaken(f"{name!r} is Engine {owner}, and this is Engine {engine}")
     redis.expire(key, NAME_HELD)
+
+
+class Name:
+    """An Engine's name, held on the bus as long as `hold` is called now and then."""
+
+    def __init__(self, redis: Redis, name: str) -> None:
+        self._redis = redis
+        self._name = name
+        self._engine = ""
+        self._due = 0.0
+
+    def hold(self, engine: str, now: float) -> None:
+        """Claim it for the Engine with this ID, if it is time to.
+
+        Args:
+            engine: its ID.
+            now: seconds of a clock that never goes back.
+
+        Raises:
+            EngineNameTaken: the name is another Engine's.
+        """
+        if engine == self._engine and now < self._due:
+            return
+        self._engine = ""
+        claim_name(self._redis, self._name, engine)
+        self._engine, self._due = engine, now + NAME_CLAIMED
 
 
 def free_names(redis: Redis, names: Sequence[str]) -> list[str]:

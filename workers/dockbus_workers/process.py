@@ -30,7 +30,7 @@ from dockbus.queue import queue_name
 from dockbus.settings import Settings
 from dockbus_workers.orphans import EVERY, remove_orphans
 from dockbus_workers.policing import load_policy
-from dockbus_workers.presence import Absences, claim_name, free_names
+from dockbus_workers.presence import Absences, Name, free_names
 from dockbus_workers.scanning.trivy import find_program
 from dockbus_workers.worker import POLL, SlotWorker
 from dockbus_workers.worker_metrics import WorkerMetrics
@@ -85,6 +85,7 @@ class WorkerProcess:
         self._trouble = "nobody has asked"
         self._asked = 0.0
         self._engine_id = ""
+        self._name = Name(self._bus.redis, self._engine.name)
         self._absences = Absences(settings.worker.engine_lost)
 
     def run(self) -> None:
@@ -191,7 +192,7 @@ class WorkerProcess:
         try:
             if not self._engine_id or not self._engine.ping():
                 self._engine_id = self._engine.id
-            claim_name(self._bus.redis, self._engine.name, self._engine_id)
+            self._name.hold(self._engine_id, time.monotonic())
         except DockbusError as error:
             return str(error)
         return ""

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 VERSION = version("dockbus")
 POLL = 0.5
 """Seconds one wait for a job takes at most; also how soon a worker notices that it should stop."""
+SHOW = 2.0
+"""Seconds between two signs of life of a worker, at most; those of the jobs it runs are given at each beat."""
 LOST = 4.0
 """Seconds between two looks at the queue of an Engine that is lost."""
 
@@ -68,6 +70,7 @@ class SlotWorker(BaseWorker):
         self._attempts = Attempts(
             bus.redis, bus.settings.bus_keys(), bus.settings.bus, lease=self._lease
         )
+        self._shown = 0.0
         self._beaten = time.monotonic()
         self._trusted = self._beaten
         self.leaving = threading.Event()
@@ -112,14 +115,19 @@ class SlotWorker(BaseWorker):
                 finally:
                     if free:
                         self._slots.release(free)
-                if free and not stopping.is_set():  # the queue had no more for now
-                    self._attempts.wait(self.serves, POLL)
+                if free:  # the queue had no more for now
+                    self._await(stopping, ready)
             except redis.exceptions.RedisError as error:  # away, starting, full, read-only
                 log.warning("Redis does not answer; trying again: %s", error)
                 stopping.wait(1.0)
             except Exception:
                 log.exception("something on queue %s cannot be taken", self.serves)
                 stopping.wait(1.0)
+
+    def _await(self, stopping: threading.Event, ready: Callable[[], bool]) -> None:
+        """Wait until the queue has something, or there is a reason to take nothing."""
+        while not stopping.is_set() and not self._attempts.wait(self.serves, POLL) and ready():
+            pass
 
     def _take(self, most: int) -> int:
         begun, dropped = self._attempts.take(
@@ -250,21 +258,29 @@ class SlotWorker(BaseWorker):
     # -- signs of life ---------------------------------------------------------------------
 
     def beat(self) -> None:
-        """Give a sign of life for the worker and for every job it runs, and learn which of them have to stop."""
+        """Give a sign of life for every job it runs, learn which of them have to stop, and now and then one for the worker."""
         running = list(self._running.values())
         if running:
             self._attempts.pulse(self.serves, running)
+        now = time.monotonic()
+        if now - self._shown >= min(SHOW, self._lease / 4):
+            self._show()
+            self._shown = now
+        elif not running:
+            return
+        if now - self._beaten > self._lease / 2:
+            # Redis was away, so leases have run out whose workers live: let them renew them first.
+            self._trusted = now + self._lease
+        self._beaten = now
+
+    def _show(self) -> None:
+        """Let RQ's tools see that it lives, and what it does."""
         if not self.connection.exists(self.key):  # the first time, or Redis has forgotten it
             self._register()
         with self.connection.pipeline() as pipe:
             self.heartbeat(self.worker_ttl, pipeline=pipe)
             self.set_state(WorkerStatus.BUSY if self._running else WorkerStatus.IDLE, pipe)
             pipe.execute()
-        now = time.monotonic()
-        if now - self._beaten > self._lease / 2:
-            # Redis was away, so leases have run out whose workers live: let them renew them first.
-            self._trusted = now + self._lease
-        self._beaten = now
 
     def maintain(self) -> None:
         """Queue what is due, and return orphaned jobs to their queue. Any number of workers may do so at once."""

@@ -69,9 +69,13 @@ class Attempts:
         self._lease = lease
         self._scripts = Scripts(redis, keep=kept.events)
 
-    def wait(self, queue: str, seconds: float) -> None:
-        """Wait until the queue has something, `seconds` at most. It takes nothing: its head is moved to its head."""
-        self._redis.blmove(queue_key(queue), queue_key(queue), seconds, "LEFT", "LEFT")  # type: ignore[arg-type]
+    def wait(self, queue: str, seconds: float) -> bool:
+        """Wait until the queue has something, `seconds` at most; whether it has.
+
+        Nothing is taken: its head is moved to its head.
+        """
+        key = queue_key(queue)
+        return self._redis.blmove(key, key, seconds, "LEFT", "LEFT") is not None  # type: ignore[arg-type]
 
     def take(
         self, queue: str, *, engine: str, worker: str, most: int
