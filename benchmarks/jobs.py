@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import registries
 
 ROUNDS = 15
-"""In turns: machines change their speed within minutes. Ratios of single rounds differ by 3 to 6 %, so their median is good to 1 or 2 %."""
+"""In turns: machines change their speed within minutes. Ratios of single rounds differ by 3 to 6 %, however long they are."""
 AT_ONCE = {1: 8, 4: 48, 8: 96}
 """How many containers at a time, and how many in a round: twelve times as many, for the last ones of a round have less company."""
 WORDS = "forty-two"
