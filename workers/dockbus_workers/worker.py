@@ -70,7 +70,7 @@ class SlotWorker(BaseWorker):
         self._attempts = Attempts(
             bus.redis, bus.settings.bus_keys(), bus.settings.bus, lease=self._lease
         )
-        self._shown = 0.0
+        self._shown = -SHOW
         self._beaten = time.monotonic()
         self._trusted = self._beaten
         self.leaving = threading.Event()
@@ -262,12 +262,11 @@ class SlotWorker(BaseWorker):
         running = list(self._running.values())
         if running:
             self._attempts.pulse(self.serves, running)
-        now = time.monotonic()
-        if now - self._shown >= min(SHOW, self._lease / 4):
+        if time.monotonic() - self._shown >= min(SHOW, self._lease / 4):
             self._show()
-            self._shown = now
         elif not running:
             return
+        now = time.monotonic()
         if now - self._beaten > self._lease / 2:
             # Redis was away, so leases have run out whose workers live: let them renew them first.
             self._trusted = now + self._lease
@@ -281,6 +280,7 @@ class SlotWorker(BaseWorker):
             self.heartbeat(self.worker_ttl, pipeline=pipe)
             self.set_state(WorkerStatus.BUSY if self._running else WorkerStatus.IDLE, pipe)
             pipe.execute()
+        self._shown = time.monotonic()
 
     def maintain(self) -> None:
         """Queue what is due, and return orphaned jobs to their queue. Any number of workers may do so at once."""
