@@ -1,11 +1,12 @@
-"""What a metrics worker says of an Engine's containers, without HTTP."""
+"""What a metrics worker says of an Engine's containers, without HTTP; and what any process says at its port, over it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from prometheus_client.samples import Sample
@@ -44,6 +45,19 @@ def scrape(sweeper: Sweeper, timeout: float = 30.0, *, leads: bool = True) -> Sc
     found = ContainerCollector(sweeper, timeout=timeout, leads=leads).collect()
     text = encode(found, "")[0].decode()
     return Scrape(sample for family in parse_text(text) for sample in family.samples)
+
+
+def scraped(port: int) -> Scrape:
+    """The page that a process of this machine serves at a port, once it does."""
+    return wait_for(lambda: _page(port), 60, "a page")
+
+
+def _page(port: int) -> Scrape | None:
+    with suppress(httpx.TransportError):
+        answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30, trust_env=False)
+        assert answer.status_code == 200
+        return Scrape(s for family in parse_text(answer.text) for s in family.samples)
+    return None
 
 
 def awaited(

@@ -306,6 +306,14 @@ PARTS = Row(
             w=8,
             bars=True,
         ),
+        timeline(
+            "Workers",
+            "Which workers take jobs. One does not while its Engine or Redis does not answer, or its Engine's name is another's.",
+            "min by (queue, engine, instance) (dockbus_worker_ready{@engine})",
+            legend="{{queue}} {{engine}} {{instance}}",
+            words={"1": ("takes jobs", "green"), "0": ("takes none", "red")},
+            w=8,
+        ),
         graph(
             "Slots of each worker",
             "Share of its slots that have a job, as each worker says itself.",
@@ -315,6 +323,7 @@ PARTS = Row(
             """,
             unit="percentunit",
             legend="{{queue}} {{instance}}",
+            w=8,
             top=1,
             steps=NEAR_FULL,
         ),
@@ -328,6 +337,7 @@ PARTS = Row(
                 Query(f"sum by (name) (rate(rq_workers_failed_total{RATE}))", "{{name}} failed"),
             ),
             unit="ops",
+            w=8,
         ),
     ),
 )

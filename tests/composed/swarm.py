@@ -21,6 +21,7 @@ from composed.deployment import said
 from dockbus.engine import Engine
 from dockbus.errors import DockbusError
 from dockbus.settings import EngineSettings
+from e2e.chaos.services import answers
 from waiting import wait_for
 
 SWITCH = "dkb-switch"
@@ -84,7 +85,7 @@ class Machine:
         _ip(*cable, "peer", "name", "eth0", "netns", str(process.pid))
         _ip("link", "set", self.cable, "up")
         with closing(Engine(EngineSettings(host=self.host, timeout=5))) as engine:
-            wait_for(lambda: engine.ping() or process.poll() is not None, 60, self.name)
+            wait_for(lambda: answers(engine) or process.poll() is not None, 60, self.name)
         assert process.poll() is None, (self._folder / "log").read_text()[-3000:]
 
     def cut_power(self) -> None:

@@ -20,6 +20,7 @@ from dockbus.jobs.actions import ActionResult
 from dockbus.jobs.running import Network
 from dockbus.settings import EngineSettings
 from e2e.chaos.services import engine_server
+from outage import Plug
 from processes import Program
 from runs import result, shell
 from waiting import wait_for
@@ -221,3 +222,21 @@ def test_what_had_begun_on_an_engine_that_is_lost_begins_anew_on_the_other(
 
 def queue_of(bus: Bus, name: str) -> QueueRecord:
     return next(queue for queue in bus.queues() if queue.name == name)
+
+
+def test_another_engine_at_the_same_address_is_told_from_the_one_before(
+    sides: tuple[Side, Side],
+) -> None:
+    sockets = [side.engine.host.removeprefix("unix://") for side in sides]
+    with (
+        Plug(sockets[0]) as plug,
+        closing(Engine(EngineSettings(host=f"tcp://127.0.0.1:{plug.port}"))) as engine,
+    ):
+        found = [engine.check(10)]
+        plug.lead_to(sockets[1])
+        plug.pull()
+        plug.put_back()
+        found += [engine.check(10), engine.check(10)]
+
+    first, second = (side.engine.id for side in sides)
+    assert found == [first, second, second]

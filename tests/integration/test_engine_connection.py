@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from containers import container
 from dockbus.engine import Engine, EngineError, EngineTimeout, EngineUnavailable
 from dockbus.settings import EngineSettings, Settings
 from outage import Plug
+
+PATIENCE = 10.0
 
 
 @pytest.fixture
@@ -67,6 +70,10 @@ def at(host: str, timeout: float = 60.0) -> Engine:
     return Engine(EngineSettings(host=host, timeout=timeout))
 
 
+def at_work(engine: Engine) -> str:
+    return engine.check(PATIENCE)
+
+
 def test_where_nobody_listens_any_more_no_socket_is_left_open(
     engine_host: str, scratch: Path
 ) -> None:
@@ -83,8 +90,7 @@ def test_where_nobody_listens_any_more_no_socket_is_left_open(
 def test_it_says_who_it_is(engine: Engine) -> None:
     info = engine.info()
 
-    assert engine.ping()
-    assert info.id == engine.id
+    assert info.id == engine.id == engine.check(PATIENCE)
     assert info.platform.startswith("linux/")
 
 
@@ -117,8 +123,8 @@ def test_docker_host_is_honoured(engine: Engine, engine_host: str) -> None:
 def test_where_no_engine_is_one_error_says_so(host: str) -> None:
     engine = at(host, timeout=3)
 
-    assert engine.ping() is False
-    for verb in (engine.info, lambda: engine.images.get("x"), engine.events):
+    find = partial(engine.images.get, "x")
+    for verb in (partial(at_work, engine), engine.info, find, engine.events):
         with pytest.raises(EngineUnavailable) as caught:
             verb()
         assert caught.value.detail.startswith(host)
@@ -130,10 +136,10 @@ def test_where_no_engine_is_one_error_says_so(host: str) -> None:
 def test_what_is_no_engine_is_not_taken_for_one(body: bytes, status: int) -> None:
     with answering(body, status) as host:
         engine = at(host, timeout=3)
-        assert engine.ping() is False
-        with pytest.raises(EngineError) as caught:
-            engine.info()
-        assert "\n" not in str(caught.value)
+        for verb in (at_work, Engine.info):
+            with pytest.raises(EngineError) as caught:
+                verb(engine)
+            assert "\n" not in str(caught.value)
 
 
 def test_an_engine_that_is_too_old_is_named_so() -> None:
@@ -153,15 +159,15 @@ def test_a_deaf_engine_is_given_up_in_the_time_that_is_set() -> None:
 
 
 def test_an_engine_that_goes_away_and_comes_back(remote: Engine, plug: Plug) -> None:
-    assert remote.ping()
+    known = at_work(remote)
 
     plug.pull()
-    assert not remote.ping()
-    with pytest.raises(EngineUnavailable):
-        remote.containers.all()
+    for verb in (partial(at_work, remote), remote.containers.all):
+        with pytest.raises(EngineUnavailable):
+            verb()
     plug.put_back()
 
-    assert remote.ping()
+    assert at_work(remote) == known
 
 
 def test_all_verbs_share_a_few_connections(engine_host: str, base_image: str) -> None:
@@ -170,7 +176,7 @@ def test_all_verbs_share_a_few_connections(engine_host: str, base_image: str) ->
         for _ in range(5):
             engine.images.get(base_image)
             engine.containers.all()
-            engine.ping()
+            at_work(engine)
         # one for the question which version it speaks, one for what every job asks, one for all the rest
         assert plug.carried == 3
         engine.close()

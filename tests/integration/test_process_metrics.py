@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 from collections.abc import Callable, Generator
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from dockbus import Bus, Run, Settings
 from dockbus.engine import ContainerSpec, Engine
@@ -22,23 +20,11 @@ from dockbus_producer.api.server import make_server
 from dockbus_producer.watch_metrics import CATALOGUE as WATCH
 from dockbus_workers.worker_metrics import CATALOGUE as WORKER
 from processes import Program
-from scrapes import Scrape
+from scrapes import Scrape, scraped
 from waiting import wait_for
 
 Start = Callable[..., Program]
 TOKEN = "a-token"
-
-
-def scrape(port: int) -> Scrape | None:
-    with contextlib.suppress(httpx.TransportError):
-        answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30, trust_env=False)
-        assert answer.status_code == 200
-        return Scrape(s for family in parse_text(answer.text) for s in family.samples)
-    return None
-
-
-def scraped(port: int) -> Scrape:
-    return wait_for(lambda: scrape(port), 60, "a page")
 
 
 @pytest.fixture
@@ -236,6 +222,7 @@ def test_a_worker_tells_of_its_slots(
 
     assert busy.value("dockbus_worker_slots_busy", queue="run") == 1
     assert busy.value("dockbus_worker_slots", queue="run") == 3
+    assert busy.value("dockbus_worker_ready", queue="run", engine="local") == 1
     assert {s.name for s in busy if s.name.startswith("dockbus")} == {f.name for f in WORKER}
     wait_for(
         lambda: scraped(port).value("dockbus_worker_slots_busy") == 0, what="the slot to be free"

@@ -42,7 +42,7 @@ BEAT = 1.0
 MEND = 5.0
 """Seconds between two looks at jobs picked at random, and at which Engines are lost."""
 ENGINE_LOOK = 1.0
-"""Seconds for which the last answer to "does the Engine answer?" holds."""
+"""Seconds for which the last answer to "is the Engine able to work?" holds."""
 ENGINE_SILENT = 15.0
 """Seconds for which an Engine may keep that question waiting before the worker counts as not ready."""
 HAND_BACK = 10.0
@@ -84,7 +84,6 @@ class WorkerProcess:
         self._gate = threading.Lock()
         self._trouble = "nobody has asked"
         self._asked = 0.0
-        self._engine_id = ""
         self._name = Name(self._bus.redis, self._engine.name)
         self._absences = Absences(settings.worker.engine_lost)
 
@@ -94,9 +93,16 @@ class WorkerProcess:
         Raises:
             SettingsError: metrics cannot be served where they should be.
         """
-        slots = WorkerMetrics(self.queue.value, self.settings.worker.slots, self._busy)
-        about = f"worker for {self.queue.value} jobs"
-        with own_metrics(self.settings.metrics, about, slots, trouble=self._unready):
+        queue, slots = self.queue.value, self.settings.worker.slots
+        measured = WorkerMetrics(
+            queue=queue,
+            engine=self._engine.name,
+            slots=slots,
+            busy=self._busy,
+            trouble=self._unready,
+        )
+        about = f"worker for {queue} jobs"
+        with own_metrics(self.settings.metrics, about, measured, trouble=self._unready):
             self._serve()
 
     def _serve(self) -> None:
@@ -190,9 +196,7 @@ class WorkerProcess:
     def _look(self) -> str:
         """What keeps this process from taking jobs; empty if nothing does."""
         try:
-            if not self._engine_id or not self._engine.ping():
-                self._engine_id = self._engine.id
-            self._name.hold(self._engine_id, time.monotonic())
+            self._name.hold(self._engine.check(ENGINE_SILENT), time.monotonic())
         except DockbusError as error:
             return str(error)
         return ""

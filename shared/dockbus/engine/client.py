@@ -10,6 +10,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPResponse
 from pathlib import Path
@@ -32,6 +33,7 @@ from dockbus.engine.errors import (
     EngineError,
     EngineFault,
     EngineForbidden,
+    EngineRejected,
     EngineUnavailable,
     translated,
 )
@@ -52,6 +54,18 @@ CONNECT = 10.0
 """Seconds that the connection for a stream may take to be there."""
 OLDEST_API = (1, 41)
 """Engine 20.10."""
+ANY_NETWORK = "none"
+"""A network that every Engine has and nobody can remove."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """An Engine that has answered."""
+
+    network: str
+    """ID of its `ANY_NETWORK`. For a name, a Swarm without a quorum would be asked first."""
+    engine: str
+    """Its own ID."""
 
 
 class Engine:
@@ -64,6 +78,7 @@ class Engine:
         self._pool = pool
         self._lock = threading.Lock()
         self._api: Any = None
+        self._known: _Known | None = None
         self._connections = Connections(self.host, settings.cert_path)
         self.asker = Asker(self._connections, settings.timeout)
         self.images = Images(self)
@@ -140,12 +155,27 @@ class Engine:
                 self._api.close()
                 self._api = None
 
-    def ping(self) -> bool:
-        """Whether the Engine answers; never raises."""
-        try:
-            return self.asker.call("GET", "/_ping") == b"OK"
-        except EngineError:
-            return False
+    def check(self, patience: float) -> str:
+        """The ID of the Engine that answers now, as far as a question tells one that is able to start containers.
+
+        The question is about a network that every Engine has: one of 20.10 whose networks have locked each other up
+        (moby/moby#46661) answers a ping for ever after, and starts nothing.
+
+        Args:
+            patience: seconds that the answer may take.
+
+        Raises:
+            EngineError: it cannot, or has not said so in time.
+        """
+        known, self._known = self._known, None
+        path = self._target(f"/networks/{known.network if known else ANY_NETWORK}", {})
+        ((_, said),) = self.asker.ask({ANY_NETWORK: path}, timeout=patience)
+        if isinstance(said, EngineRejected) and known:  # it is not there: another Engine answers
+            return self.check(patience)
+        if isinstance(said, EngineError):
+            raise said
+        self._known = known or _Known(network=_id_in(said), engine=self.id)
+        return self._known.engine
 
     def info(self) -> EngineInfo:
         """Who answers: ID, versions, drivers.
@@ -156,9 +186,9 @@ class Engine:
         with translated():
             return EngineInfo.parse(self.api.info(), self.api.version())
 
-    @cached_property
+    @property
     def id(self) -> str:
-        """The Engine's own ID, asked for once."""
+        """The Engine's own ID."""
         return self.info().id
 
     @cached_property
@@ -289,6 +319,13 @@ def _knock(path: str) -> None:
         why = "no such socket" if isinstance(error, FileNotFoundError) else error.strerror or error
         kind = EngineForbidden if isinstance(error, PermissionError) else EngineUnavailable
         raise kind(f"unix://{path}: {why}") from error
+
+
+def _id_in(said: bytes) -> str:
+    try:
+        return str(json.loads(said)["Id"])
+    except (ValueError, KeyError, TypeError):
+        raise EngineFault("its answer is no network") from None
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -42,7 +42,11 @@ class EngineForbidden(EngineUnavailable):
 
 
 class EngineTimeout(EngineError):
-    """The Docker Engine took too long to answer."""
+    """The Docker Engine took too long to answer.
+
+    See what keeps its machine busy. Where nothing does, and `docker info` hangs too, the Engine has locked up, and only a restart
+    of it helps: `systemctl restart docker`.
+    """
 
     retryable = True
 

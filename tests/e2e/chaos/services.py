@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dockbus import local
-from dockbus.engine import Engine
+from dockbus.engine import Engine, EngineError
 from dockbus.local.engine import why_not_private
 from dockbus.local.process import running
 from dockbus.settings import EngineSettings
@@ -96,7 +96,7 @@ class EngineServer:
                     *("dockerd", "--config-file", str(self._folder / "daemon.json")),
                 ],
                 log=self._folder / "dockerd.log",
-                answers=engine.ping,
+                answers=partial(answers, engine),
                 timeout=60,
                 grace=30,
             )
@@ -131,6 +131,13 @@ class EngineServer:
             if Path(mount).is_relative_to(self._folder):
                 subprocess.run(["umount", "--lazy", mount], check=False, stderr=subprocess.DEVNULL)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def answers(engine: Engine) -> bool:
+    """Whether an Engine says who it is."""
+    with suppress(EngineError):
+        return bool(engine.id)
+    return False
 
 
 def _is_dead(pid: int) -> bool:
