@@ -80,6 +80,8 @@ class _Worker:
     """Empty for one that does not tell."""
     beaten: datetime | None
     """Its last sign of life, by its own clock."""
+    suspended: bool
+    """It takes no jobs."""
 
 
 def versions(bus: Bus, now: datetime) -> Iterator[Check]:
@@ -109,12 +111,24 @@ def _alive(redis: Redis) -> Iterator[_Worker]:
     keys: Any = sorted(redis.smembers(f"{RQ}:workers"))
     with redis.pipeline(transaction=False) as pipe:
         for key in keys:
-            pipe.hmget(key, "queues", "death", "dockbus", "last_heartbeat")
+            pipe.hmget(key, "queues", "death", "dockbus", "last_heartbeat", "state")
         found: list[Any] = pipe.execute(raise_on_error=False)
     for key, answer in zip(keys, found, strict=True):
         if isinstance(answer, list) and answer[0] and not answer[1]:
-            told, beaten = (_text(one) for one in answer[2:])
-            yield _Worker(_text(key).removeprefix(f"{RQ}:worker:"), told, _moment(beaten))
+            told, beaten, state = (_text(one) for one in answer[2:])
+            name = _text(key).removeprefix(f"{RQ}:worker:")
+            yield _Worker(name, told, _moment(beaten), suspended=state == "suspended")
+
+
+def readiness(bus: Bus, _: datetime) -> Iterator[Check]:
+    """Every worker takes jobs."""
+    alive = list(_alive(bus.redis))
+    waiting = [worker.name for worker in alive if worker.suspended]
+    advice = "Their Engine does not answer, or its name is another's: their logs say which and what to do."
+    if waiting:
+        yield judged("workers ready", f"{', '.join(waiting)} take no jobs", advice)
+    elif alive:
+        yield judged("workers ready", "all take jobs")
 
 
 # -- what went wrong -----------------------------------------------------------------------
@@ -218,6 +232,7 @@ def metrics_workers(bus: Bus, now: datetime) -> Iterator[Check]:
 PROBES: tuple[Probe, ...] = (
     workers,
     versions,
+    readiness,
     jobs,
     rules,
     events,

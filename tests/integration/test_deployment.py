@@ -85,6 +85,16 @@ def test_an_engine_whose_workers_are_gone_is_named_with_the_jobs_that_wait_for_i
     assert "idle" not in advice
 
 
+def test_a_worker_that_takes_no_jobs_is_named(bus: Bus, redis: Any) -> None:
+    for name in ("one", "two"):
+        worker(redis, name, __version__, datetime.now(UTC))
+    assert found(bus, "workers ready") == (Level.OK, "all take jobs")
+
+    redis.hset("rq:worker:two", "state", "suspended")
+
+    assert found(bus, "workers ready") == (Level.WARNING, "two take no jobs")
+
+
 def test_versions_side_by_side_are_told(bus: Bus, redis: Any) -> None:
     now = datetime.now(UTC)
     worker(redis, "a", __version__, now)

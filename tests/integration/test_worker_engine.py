@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
+from rq import Worker
 
 from dockbus import Bus, JobState, RetryPolicy, Settings
 from dockbus.engine import Engine
@@ -33,6 +35,12 @@ def remote(settings: Settings, plug: Plug) -> Settings:
     return settings.model_copy(update={"engine": engine})
 
 
+def states(bus: Bus) -> set[str]:
+    """What the workers of the bus do, as RQ tells."""
+    workers: Any = Worker.all(connection=bus.redis)  # pyright: ignore[reportUnknownMemberType]
+    return {str(worker.get_state()) for worker in workers}
+
+
 def test_no_job_is_taken_while_the_engine_is_away(
     bus: Bus, start: Start, plug: Plug, remote: Settings
 ) -> None:
@@ -45,11 +53,13 @@ def test_no_job_is_taken_while_the_engine_is_away(
     refused = plug.refused
     wait_for(lambda: plug.refused >= refused + 3, what="it to look again")
     assert job.state is JobState.QUEUED
+    wait_for(lambda: states(bus) == {"suspended"}, what="RQ to know")
     plug.put_back()
 
     assert result(job).exit_code == 0
     assert job.refresh().attempts == 1
     assert worker.said("the Engine answers; taking jobs")
+    wait_for(lambda: states(bus) == {"idle"}, what="RQ to know")
 
 
 def test_no_job_is_taken_while_the_engine_stands_still(

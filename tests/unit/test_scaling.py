@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -172,6 +173,15 @@ def load(shared: int, own: int, *engines: str) -> Load:
 def near(it: Load) -> Jobs:
     """The jobs of a service on the Engine `near`."""
     return it.jobs(Queue.RUN, it.serving(Queue.RUN, "cnear"), "near")
+
+
+def test_a_worker_is_free_that_has_no_job_whether_it_takes_any_or_not() -> None:
+    states = ("idle", "suspended", "busy", "started")
+
+    assert [replace(worker("w", "run"), state=state).is_free for state in states] == [
+        *(True, True),
+        *(False, False),
+    ]
 
 
 def test_engines_share_the_jobs_that_any_of_them_may_do_and_each_has_its_own() -> None:

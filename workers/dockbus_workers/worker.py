@@ -70,6 +70,7 @@ class SlotWorker(BaseWorker):
         self._attempts = Attempts(
             bus.redis, bus.settings.bus_keys(), bus.settings.bus, lease=self._lease
         )
+        self._takes = True
         self._shown = -SHOW
         self._beaten = time.monotonic()
         self._trusted = self._beaten
@@ -103,7 +104,8 @@ class SlotWorker(BaseWorker):
         """Take jobs until `stopping` is set, as long as `ready` says that work can be done."""
         while not stopping.is_set():
             try:
-                if not ready():
+                self._takes = ready()
+                if not self._takes:
                     continue
                 if not self._slots.acquire(timeout=POLL):
                     continue
@@ -278,9 +280,14 @@ class SlotWorker(BaseWorker):
             self._register()
         with self.connection.pipeline() as pipe:
             self.heartbeat(self.worker_ttl, pipeline=pipe)
-            self.set_state(WorkerStatus.BUSY if self._running else WorkerStatus.IDLE, pipe)
+            self.set_state(self._does(), pipe)
             pipe.execute()
         self._shown = time.monotonic()
+
+    def _does(self) -> WorkerStatus:
+        if self._running:
+            return WorkerStatus.BUSY
+        return WorkerStatus.IDLE if self._takes else WorkerStatus.SUSPENDED
 
     def maintain(self) -> None:
         """Queue what is due, and return orphaned jobs to their queue. Any number of workers may do so at once."""

@@ -69,6 +69,11 @@ class WorkerState:
     total_working_time: float
     slots: float
 
+    @property
+    def is_free(self) -> bool:
+        """Whether it has no job: it waits for one, or takes none for now."""
+        return self.state in ("idle", "suspended")
+
     @classmethod
     def parse(cls, key: bytes, answer: Any) -> Self | None:  # noqa: ANN401  Redis' answer
         """The worker in this answer; None where it is none, or no longer there."""

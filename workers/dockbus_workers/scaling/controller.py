@@ -159,7 +159,7 @@ class Controller:
         serving: Mapping[Replica, Sequence[WorkerState]],
     ) -> None:
         """Do what was decided; what cannot be done is told once, however many rounds it lasts."""
-        busy = {it for it, workers in serving.items() if any(w.state != "idle" for w in workers)}
+        busy = {it for it, workers in serving.items() if not all(w.is_free for w in workers)}
         silent = {it for it, workers in serving.items() if not workers}
         try:
             fleet.keep(state.decided, busy=busy, silent=silent)
