@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from dockbus import Build, Bus, Pull, Run, Settings, local
+from dockbus import Build, Bus, LogLine, Pull, Run, Settings, WaitTimeout, local
 from dockbus.engine import Engine, ImageNotFound
 from dockbus.jobs import LABEL_MANAGED
 from dockbus.jobs.running import OWN_NETWORK, Network
@@ -38,6 +38,8 @@ ROUNDS = 15
 """In turns: machines change their speed within minutes. Ratios of single rounds differ by 3 to 6 %, however long they are."""
 AT_ONCE = {1: 8, 4: 48, 8: 96}
 """How many containers at a time, and how many in a round: twelve times as many, for the last ones of a round have less company."""
+PATIENCE = 120.0
+"""Seconds for one of them. An Engine of 20.10 may stand still for good (docs/troubleshooting.md)."""
 WORDS = "forty-two"
 GUARDED = (
     "--init",
@@ -114,8 +116,9 @@ class Stand:
 
     def _order(self, spec: Run) -> None:
         job = self.bus.enqueue(spec)
-        lines = [line.text for line in job.logs(follow=True) if line.stream == "stdout"]
-        ended = job.wait(timeout=60)
+        said = [line for line in job.follow(timeout=PATIENCE) if isinstance(line, LogLine)]
+        ended = job.wait(timeout=0)
+        lines = [line.text for line in said if line.stream == "stdout"]
         same((lines, getattr(ended, "exit_code", None)), ([WORDS], 0))
 
     def run_guarded(self) -> None:
@@ -129,7 +132,7 @@ class Stand:
     def pull_ours(self) -> None:
         """An image that is not there, through the bus."""
         self._forget(self.published)
-        self.bus.enqueue(Pull(image=self.published)).wait(timeout=60)
+        self.bus.enqueue(Pull(image=self.published)).wait(timeout=PATIENCE)
 
     def pull_theirs(self) -> None:
         """The same by the command line."""
@@ -139,7 +142,7 @@ class Stand:
     def build_ours(self) -> None:
         """A build of three steps without cache, through the bus."""
         spec = Build(context=str(self.context), tags=["dockbus/bench:ours"], no_cache=True)
-        self.bus.enqueue(spec).wait(timeout=120)
+        self.bus.enqueue(spec).wait(timeout=PATIENCE)
 
     def build_theirs(self) -> None:
         """The same image by the command line, with the label that says who keeps it, which is a step of its own."""
@@ -152,8 +155,8 @@ class Stand:
     def _docker(self, *arguments: str) -> str:
         command = ["docker", "--host", self.engine.host, *arguments]
         env = os.environ | {"DOCKER_BUILDKIT": "0"}
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
-        return done.stdout
+        piped: Any = {"capture_output": True, "text": True}
+        return subprocess.run(command, check=True, timeout=PATIENCE, env=env, **piped).stdout
 
     def _forget(self, image: str) -> None:
         with suppress(ImageNotFound):
@@ -302,4 +305,7 @@ def note(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (WaitTimeout, subprocess.TimeoutExpired) as error:
+        raise SystemExit(f"given up, for nothing ends any more: {error}") from None
