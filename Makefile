@@ -51,7 +51,7 @@ bench: .venv ## Run the benchmarks
 bench-queue: .venv ## Run the benchmark of the queue beside stock RQ (two minutes, no Engine)
 	@python benchmarks/job_queue.py
 
-bench-jobs: .venv ## Run the benchmark of run, pull and build jobs beside the docker command (half an hour)
+bench-jobs: .venv ## Run the benchmark of run, pull and build jobs beside the docker command (half an hour, as root on Debian)
 	@python benchmarks/jobs.py
 
 bench-events: .venv ## Run the benchmark of the watch over an Engine (five minutes on a machine that is otherwise idle)

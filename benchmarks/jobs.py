@@ -2,7 +2,10 @@
 
 Both sides of each pair work on the same Engine in the same minutes, in turns, and only their ratio counts. A job's
 time is from its order to its result in the hands of whoever ordered it, its log included. Prints one `target` line
-per claim and keeps its numbers in `benchmarks/results/jobs.json`.
+per claim and keeps its numbers in `benchmarks/results/jobs-VERSION.json`, by the Engine's version.
+
+That is Engine 26.1 with its own command line, or with the argument `here` the one of this machine. One of 20.10 may lock up
+half way, as docs/troubleshooting.md tells.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,21 +28,24 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from dockbus import Build, Bus, LogLine, Pull, Run, Settings, WaitTimeout, local
+from dockbus import Build, Bus, LogLine, Pull, Run, Settings, local
 from dockbus.engine import Engine, ImageNotFound
+from dockbus.errors import DockbusError
 from dockbus.jobs import LABEL_MANAGED
 from dockbus.jobs.running import OWN_NETWORK, Network
 from dockbus.settings import BuildSettings, BusSettings, EngineSettings, RedisSettings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import engine26
 import registries
+import trixie
 
 ROUNDS = 15
 """In turns: machines change their speed within minutes. Ratios of single rounds differ by 3 to 6 %, however long they are."""
 AT_ONCE = {1: 8, 4: 48, 8: 96}
 """How many containers at a time, and how many in a round: twelve times as many, for the last ones of a round have less company."""
 PATIENCE = 120.0
-"""Seconds for one of them. An Engine of 20.10 may stand still for good (docs/troubleshooting.md)."""
+"""Seconds for one of them."""
 WORDS = "forty-two"
 GUARDED = (
     "--init",
@@ -52,7 +58,7 @@ GUARDED = (
     "--log-opt=max-file=3",
 )
 """What a run job has by default, in the command line's words."""
-RESULTS = Path(__file__).parent / "results" / "jobs.json"
+RESULTS = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,13 @@ class Side:
     """Seconds one took, median."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run all pairs."""
-    with tempfile.TemporaryDirectory(prefix="dkb-") as folder, bench(Path(folder)) as stand:
+    with (
+        tempfile.TemporaryDirectory(prefix="dkb-") as folder,
+        (here if list(arguments) == ["here"] else newer)(Path(folder)) as (host, docker),
+        bench(Path(folder), host, docker) as stand,
+    ):
         pairs = {
             "guarded": (stand.run_ours, stand.run_guarded),
             "plain": (stand.run_ours_plain, stand.run_plain),
@@ -91,7 +101,8 @@ def main() -> None:
             lambda: side(1, 3, stand.build_ours),
             lambda: side(1, 3, stand.build_theirs),
         )
-    report(results)
+        version = stand.engine.info().version
+    report(version, results)
 
 
 @dataclass
@@ -100,6 +111,8 @@ class Stand:
 
     bus: Bus
     engine: Engine
+    docker: str
+    """Docker's command line."""
     image: str
     published: str
     context: Path
@@ -153,7 +166,7 @@ class Stand:
         same(self._docker("run", "--rm", *options, self.image, "echo", WORDS), f"{WORDS}\n")
 
     def _docker(self, *arguments: str) -> str:
-        command = ["docker", "--host", self.engine.host, *arguments]
+        command = [self.docker, "--host", self.engine.host, *arguments]
         env = os.environ | {"DOCKER_BUILDKIT": "0"}
         piped: Any = {"capture_output": True, "text": True}
         return subprocess.run(command, check=True, timeout=PATIENCE, env=env, **piped).stdout
@@ -164,11 +177,25 @@ class Stand:
 
 
 @contextmanager
-def bench(scratch: Path) -> Generator[Stand]:
-    """Redis, Engine, registry, one worker of each kind, and what they work on."""
+def newer(scratch: Path) -> Generator[tuple[str, str]]:
+    """The address of an Engine 26.1, and the command line that comes with it."""
+    docker = trixie.command(note)
+    with engine26.engine(scratch, note) as host:
+        yield host, str(docker)
+
+
+@contextmanager
+def here(scratch: Path) -> Generator[tuple[str, str]]:
+    """The address of this machine's Engine, and its command line."""
+    with local.local_engine(scratch / "engine", note) as host:
+        yield host, "docker"
+
+
+@contextmanager
+def bench(scratch: Path, host: str, docker: str) -> Generator[Stand]:
+    """Redis, registry, one worker of each kind, and what they work on."""
     with (
         local.local_redis(scratch / "redis", note) as url,
-        local.local_engine(scratch / "engine", note) as host,
         registries.serve(scratch / "registry", note) as registry,
     ):
         settings = Settings(
@@ -188,9 +215,9 @@ def bench(scratch: Path) -> Generator[Stand]:
             worker(settings, "pull"),
             worker(settings, "build"),
         ):
-            stand = Stand(bus, engine, image, published, context)
+            stand = Stand(bus, engine, docker, image, published, context)
             subprocess.run(
-                ["docker", "--host", host, "build", "-q", "-t", published, str(context)],
+                [docker, "--host", host, "build", "-q", "-t", published, str(context)],
                 check=True,
                 capture_output=True,
                 env=os.environ | {"DOCKER_BUILDKIT": "0"},
@@ -280,10 +307,12 @@ def median(values: Any) -> float:  # noqa: ANN401  any iterable of floats
     return round(statistics.median(values), 3)
 
 
-def report(results: dict[str, Any]) -> None:
+def report(version: str, results: dict[str, Any]) -> None:
     """Print the targets and keep the numbers."""
     where = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    RESULTS.write_text(json.dumps({"machine": where, **results}, indent=2) + "\n")
+    kept = {"machine": where, "engine": version, **results}
+    major_minor = ".".join(version.split(".")[:2])
+    (RESULTS / f"jobs-{major_minor}.json").write_text(json.dumps(kept, indent=2) + "\n")
     for name, found in results.items():
         if name.startswith("run-"):
             target(f"{name}-throughput-ratio", found["throughput_ratio"], ">=", 1.0)
@@ -306,6 +335,6 @@ def note(text: str) -> None:
 
 if __name__ == "__main__":
     try:
-        main()
-    except (WaitTimeout, subprocess.TimeoutExpired) as error:
-        raise SystemExit(f"given up, for nothing ends any more: {error}") from None
+        main(sys.argv[1:])
+    except (DockbusError, subprocess.SubprocessError) as error:
+        raise SystemExit(f"given up: {error}") from None
