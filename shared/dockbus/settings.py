@@ -49,7 +49,7 @@ class RedisSettings(_Group):
     """The password of the Redis at `url`, where that has none."""
     outage: float = Field(default=60.0, ge=0)
     """Seconds a worker or the event producer rides out a Redis that does not answer; the command line, the
-    HTTP API and `Bus` say so within about a second instead."""
+    HTTP API and `Bus` say so within about a second instead, or seven where it is silent."""
 
 
 class BusSettings(_Group):

@@ -54,6 +54,8 @@ def test_no_job_is_taken_while_the_engine_is_away(
     wait_for(lambda: plug.refused >= refused + 3, what="it to look again")
     assert job.state is JobState.QUEUED
     wait_for(lambda: states(bus) == {"suspended"}, what="RQ to know")
+    bus.redis.delete("dockbus:engine:local")
+    wait_for(lambda: bus.redis.exists("dockbus:engine:local"), what="its name to be held")
     plug.put_back()
 
     assert result(job).exit_code == 0

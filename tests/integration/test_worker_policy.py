@@ -28,7 +28,7 @@ from waiting import wait_for
 
 Start = Callable[..., Program]
 OWN_LOOKS = re.compile(
-    r"GET (/v[\d.]+)?/(version|info|_ping|containers/json(\?.*)?)"  # the last is for orphans
+    r"GET (/v[\d.]+)?/(version|info|networks/\w+|containers/json(\?.*)?)"  # the last is for orphans
 )
 """What a worker asks an Engine that it has no job for."""
 
@@ -62,7 +62,7 @@ class StubHandler(BaseHTTPRequestHandler):
         known: dict[str, Any] = {
             "version": {"Version": "20.10.24", "ApiVersion": "1.41"},
             "info": {"ID": "STUB", "SecurityOptions": ["name=seccomp,profile=default"]},
-            "_ping": "OK",
+            "none": {"Id": "none"},
         }
         if self.path.partition("?")[0].endswith("/containers/json"):
             known["json"] = []

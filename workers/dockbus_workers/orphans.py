@@ -36,7 +36,7 @@ def remove_orphans(bus: Bus, engine: Engine) -> None:
         f"dockbus:orphans:{engine.name}", token_hex(8), nx=True, px=round(EVERY * 900)
     ):
         return
-    ours = engine.containers.all(labels={LABEL_BUS: bus.job_store.name()})
+    ours = engine.containers.all(labels={LABEL_BUS: bus.job_store.learn_name()})
     for container in ours:
         job = JobId(container.labels.get(LABEL_JOB, ""))
         try:

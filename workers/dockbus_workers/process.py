@@ -84,6 +84,7 @@ class WorkerProcess:
         self._gate = threading.Lock()
         self._trouble = "nobody has asked"
         self._asked = 0.0
+        self._engine_id = ""
         self._name = Name(self._bus.redis, self._engine.name)
         self._absences = Absences(settings.worker.engine_lost)
 
@@ -196,7 +197,11 @@ class WorkerProcess:
     def _look(self) -> str:
         """What keeps this process from taking jobs; empty if nothing does."""
         try:
-            self._name.hold(self._engine.check(ENGINE_SILENT), time.monotonic())
+            try:
+                self._engine_id = self._engine.check(ENGINE_SILENT)
+            finally:  # the name is its own as long as a worker of it lives
+                if self._engine_id:
+                    self._name.hold(self._engine_id, time.monotonic())
         except DockbusError as error:
             return str(error)
         return ""
@@ -221,8 +226,14 @@ class WorkerProcess:
             if turn % round(MEND / BEAT) == 0:
                 self._try(self._workers[0].mend)
                 self._try(self._miss)
+            if turn % round(EVERY / BEAT) == 0:
+                self._try(self._learn)
             if turn % round(EVERY / BEAT) == 0 and self.queue is Queue.RUN and not self._trouble:
                 self._try(partial(remove_orphans, self._bus, self._engine))
+
+    def _learn(self) -> None:
+        """Know the bus by the name that it has now: it is another one where Redis was emptied."""
+        self._bus.job_store.learn_name()
 
     def _miss(self) -> None:
         """See to the jobs that had begun on Engines which are lost; this one could carry them out."""

@@ -136,9 +136,12 @@ class Jobs:
 
     def name(self) -> str:
         """The name of this bus, which tells its keys and containers from another's."""
-        if not self._name:
-            self._redis.set(BUS, token_hex(8), nx=True)
-            self._name = str(self._redis.get(BUS), "ascii")  # type: ignore[arg-type]
+        return self._name or self.learn_name()
+
+    def learn_name(self) -> str:
+        """The same, asked for anew: a Redis that was emptied is another bus."""
+        self._redis.set(BUS, token_hex(8), nx=True)
+        self._name = str(self._redis.get(BUS), "ascii")  # type: ignore[arg-type]
         return self._name
 
     def _fields(self, job_id: JobId, order: Order, data: bytes, made: str) -> list[Argument]:
