@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import http.server
+import json
 import socket
 import threading
 import time
@@ -168,6 +169,46 @@ def test_an_engine_that_goes_away_and_comes_back(remote: Engine, plug: Plug) -> 
     plug.put_back()
 
     assert at_work(remote) == known
+
+
+@contextmanager
+def speaking(newest: list[int]) -> Generator[str]:
+    """The address of what answers as an Engine does, and refuses API versions after 1.`newest[-1]`."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            _, version, *_ = self.path.split("/")
+            place = self.path.rpartition("/")[2]
+            said = {"ApiVersion": f"1.{newest[-1]}", "Version": "1", "ID": "ENGINE", "Id": "none"}
+            new = version.startswith("v1.") and int(version.removeprefix("v1.")) > newest[-1]
+            known = place in ("version", "info", "none") and not new
+            body = json.dumps(said if known else {"message": "client version is too new"}).encode()
+            self.send_response(200 if known else 400)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_engine_that_comes_back_as_an_older_version_is_spoken_to_again() -> None:
+    newest = [43]
+    with speaking(newest) as host, closing(at(host, timeout=3)) as engine:
+        assert at_work(engine) == "ENGINE"
+
+        newest.append(41)
+
+        with pytest.raises(EngineError, match="too new"):
+            at_work(engine)
+        assert at_work(engine) == "ENGINE"
 
 
 def test_all_verbs_share_a_few_connections(engine_host: str, base_image: str) -> None:

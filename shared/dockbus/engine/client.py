@@ -172,8 +172,12 @@ class Engine:
         ((_, said),) = self.asker.ask({ANY_NETWORK: path}, timeout=patience)
         if isinstance(said, EngineRejected) and known:  # it is not there: another Engine answers
             return self.check(patience)
+        if isinstance(said, EngineRejected | EngineUnavailable):
+            self.close()  # it may come back as another version
         if isinstance(said, EngineError):
             raise said
+        if known is None:
+            self.__dict__.pop("guards", None)
         self._known = known or _Known(network=_id_in(said), engine=self.id)
         return self._known.engine
 
@@ -193,7 +197,7 @@ class Engine:
 
     @cached_property
     def guards(self) -> frozenset[str]:
-        """What this Engine can enforce, such as `apparmor`, `selinux`, `swap` and `pids`; asked for once."""
+        """What this Engine can enforce, such as `apparmor`, `selinux`, `swap` and `pids`; asked for once, and after `check` has missed it."""
         with translated():
             return parse_guards(self.api.info())
 
