@@ -46,10 +46,13 @@ def worker(start: Start, settings: Settings, server: EngineServer) -> Program:
     return program
 
 
+@pytest.mark.parametrize("networks", [["dockbus"], ["shop", "dockbus"]])
 def test_dockbus_own_network_is_made_anew_where_somebody_has_removed_it(
-    bus: Bus, ours: Engine, worker: Program
+    bus: Bus, ours: Engine, worker: Program, networks: list[str]
 ) -> None:
-    spec = shell("true", networks=["dockbus"])
+    if not ours.api.networks(names=["shop"]):
+        ours.api.create_network("shop")
+    spec = shell("true", networks=networks)
     assert result(bus.enqueue(spec)).exit_code == 0
     (first,) = ours.api.networks(names=["dockbus"])
 

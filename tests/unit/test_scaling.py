@@ -89,6 +89,16 @@ def test_a_scaler_that_is_new_takes_nothing_away_before_it_has_looked_for_a_whol
     assert found == [*[6] * 11, 1, 1]
 
 
+def test_a_scaler_that_could_not_look_for_long_takes_nothing_away_at_its_first_look() -> None:
+    it = service(scale_in_window=300)
+    before = decide(it, 60.0, observed(32, 8), ((0.0, 8),))
+
+    after = decide(it, 460.0, observed(0, 8), before.history)
+
+    assert after.replicas == 8
+    assert decide(it, 760.0, observed(0, 8), ((459.0, 8), (759.0, 1))).replicas == 1
+
+
 def test_the_bounds_hold_at_once_whatever_the_windows() -> None:
     slow: dict[str, Any] = {"scale_out_window": 3600, "scale_in_window": 3600}
 

@@ -93,7 +93,7 @@ def start(container: Own, spec: Run, secrets: Mapping[str, str], ctx: JobContext
                 ctx.hold(lately=True)
                 ctx.engine.containers.start(container.id)
         except EngineError as error:
-            if attempt or not (why := _is_lost(container, error)):
+            if attempt or not (why := _is_lost(container, spec, error)):
                 raise
             ctx.log(f"container {container.id[:12]} {why}; made anew")
             ctx.engine.networks.forget()
@@ -226,7 +226,7 @@ def _join(container: Own, spec: Run, ctx: JobContext) -> None:
             ctx.engine.networks.connect(network.model_copy(update={"name": name}), container.id)
 
 
-def _is_lost(container: Own, error: EngineError) -> str:
+def _is_lost(container: Own, spec: Run, error: EngineError) -> str:
     """Why a container that was made can never be started, though another in its place could be; empty if it can."""
     # What is left of an Engine that was killed while it got the container's process ready: nothing of the
     # container has run, and nothing ever can.
@@ -235,7 +235,7 @@ def _is_lost(container: Own, error: EngineError) -> str:
     if isinstance(error, ContainerNotFound) and container.id in error.detail:
         return "was removed before its start"
     if (
-        OWN_NETWORK in container.networks
+        OWN_NETWORK in {*container.networks, *(network.name for network in spec.networks)}
         and "network" in error.detail
         and "not found" in error.detail
     ):

@@ -47,6 +47,10 @@ class Decision:
     """To be given to the next decision."""
 
 
+STALE = 60.0
+"""Seconds without a look after which earlier ones count no more: Redis or the Engine was away, or this process stood still."""
+
+
 def decide(service: Service, now: float, observed: Observed, history: History = ()) -> Decision:
     """How many workers there should be now.
 
@@ -58,7 +62,8 @@ def decide(service: Service, now: float, observed: Observed, history: History = 
     """
     wanted, reason = _wanted(service, observed)
     longest = max(service.scale_out_window, service.scale_in_window)
-    before = history or ((now, observed.replicas),)
+    lately = history and now - history[-1][0] <= STALE
+    before = history if lately else ((now, observed.replicas),)
     kept = (*((at, number) for at, number in before if now - at <= longest), (now, wanted))
     least = min(number for at, number in kept if now - at <= service.scale_out_window)
     most = max(number for at, number in kept if now - at <= service.scale_in_window)
