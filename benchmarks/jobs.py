@@ -10,6 +10,7 @@ half way, as docs/troubleshooting.md tells.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -71,11 +72,14 @@ class Side:
     """Seconds one took, median."""
 
 
-def main(arguments: Sequence[str]) -> None:
+def main() -> None:
     """Run all pairs."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("engine", nargs="?", choices=["here"])
+    engine = here if arguments.parse_args().engine else newer
     with (
         tempfile.TemporaryDirectory(prefix="dkb-") as folder,
-        (here if list(arguments) == ["here"] else newer)(Path(folder)) as (host, docker),
+        engine(Path(folder)) as (host, docker),
         bench(Path(folder), host, docker) as stand,
     ):
         pairs = {
@@ -168,8 +172,10 @@ class Stand:
     def _docker(self, *arguments: str) -> str:
         command = [self.docker, "--host", self.engine.host, *arguments]
         env = os.environ | {"DOCKER_BUILDKIT": "0"}
-        piped: Any = {"capture_output": True, "text": True}
-        return subprocess.run(command, check=True, timeout=PATIENCE, env=env, **piped).stdout
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=PATIENCE, env=env
+        )
+        return done.stdout
 
     def _forget(self, image: str) -> None:
         with suppress(ImageNotFound):
@@ -335,6 +341,6 @@ def note(text: str) -> None:
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        main()
     except (DockbusError, subprocess.SubprocessError) as error:
         raise SystemExit(f"given up: {error}") from None

@@ -45,26 +45,35 @@ def deaf() -> Generator[str]:
         yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
 
 
+class Quiet(http.server.BaseHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@contextmanager
+def serving(answer: type[Quiet]) -> Generator[str]:
+    """The address of a web server that answers so."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
 @contextmanager
 def answering(body: bytes, status: int = 200) -> Generator[str]:
     """The address of a web server that is no Engine and gives this answer to everything."""
 
-    class Answer(http.server.BaseHTTPRequestHandler):
+    class Answer(Quiet):
         def do_GET(self) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"tcp://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(Answer) as host:
+        yield host
 
 
 def at(host: str, timeout: float = 60.0) -> Engine:
@@ -175,7 +184,7 @@ def test_an_engine_that_goes_away_and_comes_back(remote: Engine, plug: Plug) -> 
 def speaking(newest: list[int]) -> Generator[str]:
     """The address of what answers as an Engine does, and refuses API versions after 1.`newest[-1]`."""
 
-    class Answer(http.server.BaseHTTPRequestHandler):
+    class Answer(Quiet):
         def do_GET(self) -> None:
             _, version, *_ = self.path.split("/")
             place = self.path.rpartition("/")[2]
@@ -188,15 +197,8 @@ def speaking(newest: list[int]) -> Generator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"tcp://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(Answer) as host:
+        yield host
 
 
 def test_an_engine_that_comes_back_as_an_older_version_is_spoken_to_again() -> None:

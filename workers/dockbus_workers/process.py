@@ -227,13 +227,9 @@ class WorkerProcess:
                 self._try(self._workers[0].mend)
                 self._try(self._miss)
             if turn % round(EVERY / BEAT) == 0:
-                self._try(self._learn)
-            if turn % round(EVERY / BEAT) == 0 and self.queue is Queue.RUN and not self._trouble:
-                self._try(partial(remove_orphans, self._bus, self._engine))
-
-    def _learn(self) -> None:
-        """Know the bus by the name that it has now: it is another one where Redis was emptied."""
-        self._bus.job_store.learn_name()
+                self._try(self._bus.job_store.learn_name)
+                if self.queue is Queue.RUN and not self._trouble:
+                    self._try(partial(remove_orphans, self._bus, self._engine))
 
     def _miss(self) -> None:
         """See to the jobs that had begun on Engines which are lost; this one could carry them out."""
@@ -243,7 +239,7 @@ class WorkerProcess:
             if not self._trouble:
                 shared.take_over(name)
 
-    def _try(self, step: Callable[[], None]) -> None:
+    def _try(self, step: Callable[[], object]) -> None:
         try:
             step()
         except (redis.exceptions.RedisError, DockbusError) as error:
